@@ -1,0 +1,31 @@
+"Hands the facts in settings.ini to setuptools. It has none of its own."
+from configparser import ConfigParser
+from pathlib import Path
+from setuptools import find_packages, setup
+
+parser = ConfigParser(delimiters=["="], interpolation=None)
+parser.read(Path(__file__).with_name("settings.ini"), encoding="utf-8")
+facts = parser["DEFAULT"]
+
+def lines(key): return [line for line in facts[key].splitlines() if line.strip()]
+
+low, high = (int(facts[key].split(".")[1]) for key in ("min_python", "max_python"))
+course = lines("course_requirements")
+setup(
+    name=facts["lib_name"],
+    version=facts["version"],
+    description=facts["description"],
+    long_description=Path(__file__).with_name("README.md").read_text(encoding="utf-8"),
+    long_description_content_type="text/markdown",
+    author=facts["author"],
+    license=facts["license"],
+    keywords=facts["keywords"].split(),
+    classifiers=["Natural Language :: " + facts["language"]]
+        + [f"Programming Language :: Python :: 3.{minor}" for minor in range(low, high + 1)],
+    python_requires=f">={facts['min_python']}",
+    install_requires=lines("requirements"),
+    extras_require=dict(course=course, dev=course + lines("dev_requirements"), gpu=lines("gpu_requirements")),
+    packages=find_packages(include=[facts["lib_name"], facts["lib_name"] + ".*"]),
+    package_data={facts["lib_name"]: ["mnist.npz", "mnist.LICENSE.md", "py.typed"]},
+    entry_points=dict(console_scripts=lines("console_scripts")),
+)
