@@ -1,0 +1,74 @@
+"The commands, run as a person would."
+import json, os, re, subprocess, sys, time, urllib.error, urllib.request
+import nbformat, pytest
+from nbformat.v4 import new_code_cell, new_notebook
+
+def run(*argv, **kw):
+    code = f"from matmul_course import cli; import sys; sys.exit(cli.{argv[0]}({list(map(str, argv[1:]))!r}))"
+    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, **kw)
+
+def notebook(path, *sources):
+    nbformat.write(new_notebook(cells=[new_code_cell(s) for s in sources]), path)
+
+def test_a_failing_cell_fails_and_is_named(tmp_path):
+    notebook(tmp_path/"bad.ipynb", "x = 1", "assert x == 2, 'no'")
+    notebook(tmp_path/"good.ipynb", "x = 1")
+    r = run("nbdev_test", tmp_path)
+    assert r.returncode == 1 and "failed: bad.ipynb" in r.stdout and "AssertionError" in r.stderr
+    assert r.stdout.splitlines()[-1] == "notebooks: 1 passed, 1 failed, 0 skipped"
+
+def test_flags_run_what_is_left_out(tmp_path):
+    notebook(tmp_path/"slow.ipynb", "1", "#| slow\n1/0")
+    assert run("nbdev_test", tmp_path).returncode == 0
+    r = run("nbdev_test", tmp_path, "--flags", "slow")
+    assert r.returncode == 1 and "ZeroDivisionError" in r.stderr
+
+def test_only_left_out_cells_is_not_a_pass(tmp_path):
+    notebook(tmp_path/"gpu.ipynb", "#| cuda\n1")
+    r = run("nbdev_test", tmp_path)
+    assert r.returncode == 1 and r.stdout.splitlines()[-1] == "notebooks: 0 passed, 0 failed, 1 skipped"
+
+def test_save_keeps_outputs(tmp_path):
+    notebook(tmp_path/"a.ipynb", "6 * 7")
+    assert run("nbdev_test", "--path", tmp_path/"a.ipynb", "--save", "--timing").returncode == 0
+    assert json.loads((tmp_path/"a.ipynb").read_text(encoding="utf-8"))["cells"][0]["outputs"][0]["data"]["text/plain"] == ["42"]
+
+def test_no_notebook_is_a_failure(tmp_path):
+    r = run("nbdev_test", tmp_path)
+    assert r.returncode == 1 and "nothing was tested" in r.stderr
+
+def ask(url):
+    try: return urllib.request.urlopen(url, timeout=5).status
+    except urllib.error.HTTPError as e: return e.code
+
+def test_matmul_course_serves_the_course_behind_its_token(tmp_path):
+    "Without a display: it prints a URL that works, one without the token does not, and it says what it did."
+    env = {k: v for k, v in os.environ.items() if k not in ("DISPLAY", "WAYLAND_DISPLAY")}
+    env |= dict(HOME=str(tmp_path), JUPYTER_CONFIG_DIR=str(tmp_path), JUPYTER_RUNTIME_DIR=str(tmp_path/"run"), SSH_CONNECTION="x")
+    p = subprocess.Popen([sys.executable, "-c", "from matmul_course.cli import main; main([])"], stdout=subprocess.PIPE,
+                         stderr=subprocess.STDOUT, text=True, env=env)
+    try:
+        said, url = [], None
+        for line in p.stdout:
+            said.append(line)
+            if url := re.search(r"(http://127\.0\.0\.1:\d+)(/\S*\?token=\w+)", line): break
+        assert url, "".join(said)
+        deadline = time.time() + 60
+        while time.time() < deadline:
+            try: status = ask(url[0]); break
+            except (urllib.error.URLError, OSError): time.sleep(0.2)
+        assert status == 200
+        assert ask(f"{url[1]}/api/contents/index.ipynb?{url[0].partition('?')[2]}") == 200
+        assert ask(f"{url[1]}/api/contents/index.ipynb") == 403
+        text = "".join(said)
+        assert "The course is in" in text and "no browser is opened" in text
+        assert ("You are root" in text) == (hasattr(os, "geteuid") and os.geteuid() == 0)
+    finally: p.kill(); p.wait()
+
+def test_a_port_that_is_taken_is_said(tmp_path):
+    import socket
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0)); s.listen()
+        port = s.getsockname()[1]
+        r = run("main", "--no-browser", "--port", port, env=os.environ | dict(HOME=str(tmp_path), JUPYTER_CONFIG_DIR=str(tmp_path)), timeout=120)
+    assert r.returncode != 0 and f"port {port} is not available" in r.stdout + r.stderr

@@ -1,0 +1,58 @@
+"What every rung promises: containers, dtypes, shapes, refusals."
+import numpy as np, pytest, torch
+from matmul_course.checks import check_matmul
+from matmul_course.ladder import rungs
+
+RUNGS = rungs()
+every = pytest.mark.parametrize("name", RUNGS)
+
+def pair(shape_a, shape_b, kind="numpy", dtype=np.float32):
+    arrays = [np.arange(np.prod(s), dtype=dtype).reshape(s) for s in (shape_a, shape_b)]
+    return arrays if kind == "numpy" else [torch.from_numpy(x) for x in arrays]
+
+@every
+def test_serves_both_containers_and_both_dtypes(name): check_matmul(RUNGS[name].fn, kinds=("numpy", "torch"))
+
+@every
+@pytest.mark.parametrize("kind", ["numpy", "torch"])
+@pytest.mark.parametrize("shapes", [((5, 4), (3, 2)), ((5, 3), (4, 2)), ((5, 1), (4, 2)), ((5, 4), (1, 2)), ((4,), (4, 2)),
+                                    ((5, 4), (4,)), ((2, 5, 4), (4, 2)), ((), (4, 2)), ((0, 3), (0, 3))])
+def test_refuses_misfits_and_names_both_shapes(name, kind, shapes):
+    with pytest.raises(ValueError) as e: RUNGS[name](*pair(*shapes, kind))
+    assert f"{shapes[0]} @ {shapes[1]}" in str(e.value)
+
+@every
+@pytest.mark.parametrize("kind", ["numpy", "torch"])
+@pytest.mark.parametrize("shapes", [((0, 3), (3, 2)), ((2, 0), (0, 3)), ((2, 3), (3, 0)), ((0, 0), (0, 0))])
+def test_sizes_of_zero(name, kind, shapes):
+    c = RUNGS[name](*pair(*shapes, kind))
+    assert tuple(c.shape) == (shapes[0][0], shapes[1][1]) and not c.any()
+
+@every
+def test_refuses_other_dtypes_by_name(name):
+    for dtype in (np.int64, np.float16, np.complex64, np.bool_):
+        with pytest.raises(TypeError, match=np.dtype(dtype).name): RUNGS[name](*[x.astype(dtype) for x in pair((2, 2), (2, 2))])
+    with pytest.raises(TypeError, match="bfloat16"): RUNGS[name](*[x.bfloat16() for x in pair((2, 2), (2, 2), "torch")])
+
+@every
+def test_refuses_mixtures(name):
+    a, b = pair((2, 2), (2, 2))
+    for x, y in ((a, torch.from_numpy(b)), (torch.from_numpy(a), b), (a, b.astype(np.float64))):
+        with pytest.raises(TypeError, match="mixed"): RUNGS[name](x, y)
+    for x, y, says in ((a.tolist(), b, "a: list"), (a, None, "b: NoneType"), (a.view(np.matrix), b.view(np.matrix), "a: matrix")):
+        with pytest.raises(TypeError, match=says): RUNGS[name](x, y)
+
+@every
+def test_odd_layouts(name):
+    "Negative, zero and wide strides, read-only and misaligned operands, and a tensor that wants a gradient."
+    a, b = pair((6, 8), (8, 5)); want = a.astype(np.float64) @ b
+    frozen = a.copy(); frozen.flags.writeable = False
+    shifted = np.frombuffer(b"x" + a.tobytes(), np.uint8)[1:].view(np.float32).reshape(a.shape)
+    assert not shifted.flags.aligned
+    twins = [(a[::-1][::-1], b), (np.asfortranarray(a), np.asfortranarray(b)), (frozen, b), (shifted, b)]
+    for x, y in twins: np.testing.assert_array_equal(RUNGS[name](x, y), want)
+    row = np.broadcast_to(a[:1], (6, 8))
+    np.testing.assert_array_equal(RUNGS[name](row, b), np.broadcast_to(want[:1], (6, 5)))
+    np.testing.assert_array_equal(RUNGS[name](a[::2, ::-2], b[::-2]), a[::2, ::-2].astype(np.float64) @ b[::-2])
+    grad = torch.from_numpy(a.copy()).requires_grad_()
+    np.testing.assert_array_equal(RUNGS[name](grad, torch.from_numpy(b)).detach(), want)

@@ -1,0 +1,286 @@
+"Figures: what they show is what the arrays hold, they can be read, they stay small, and a rerun gives the same bytes."
+import base64, itertools, os, re, subprocess, sys, zlib
+from urllib.parse import unquote
+from xml.etree import ElementTree
+import numpy as np, pytest
+from matmul_course import draw
+from matmul_course.draw import (A_COLOR, B_COLOR, C_COLOR, INK, LINE, MUTED, PAPER, SVG, Figure, Stepper, contrast,
+    draw_broadcast, draw_broadcast_steps, draw_digit, draw_digits, draw_matmul, draw_matmul_steps, elide, grid, number,
+    parts, text_in, tint, weakest_text)
+
+rng = np.random.default_rng(0)
+def floats(*shape): return rng.normal(size=shape)
+def ints(*shape): return rng.integers(-9, 10, shape)
+
+def figures():
+    "Every kind of figure, at sizes from one cell to the whole data set's."
+    for m, k, n in [(1, 1, 1), (3, 2, 4), (1, 784, 1), (5, 784, 10), (9, 1, 9), (40, 30, 20), (7, 7, 7)]:
+        for make in (ints, floats): yield draw_matmul(make(m, k), make(k, n), m // 2, n // 2, k // 2)
+        yield draw_matmul(1e-5 * floats(m, k), 1e-5 * floats(k, n), m - 1, n - 1)
+    for p, q in [((), (3,)), ((4, 1), (3,)), ((4,), (3, 4)), ((1, 1), (2, 5)), ((500, 784), (784,)), ((1, 784), (5, 1))]:
+        for op in "+-*/": yield draw_broadcast(floats(*p), floats(*q), op)
+        yield from draw_broadcast_steps(ints(*p), ints(*q)).frames.values()
+    yield draw_digit(rng.random(784), label=3)
+    yield draw_digits(rng.random((10, 784)), range(10))
+
+FIGURES = list(figures())
+
+def filled(fig, color): return [text_in(fig, r) for r in parts(fig, "rect") if r.get("fill") == color]
+
+# -- reading it
+
+def test_contrast_is_wcag():
+    assert contrast("#000000", "#ffffff") == 21 and contrast("#ffffff", "#000000") == 21
+    assert contrast("#777777", "#ffffff") == pytest.approx(4.48, abs=0.005)  # the well-known grey that just fails
+    assert contrast("#ff0000", "#ffffff") == pytest.approx(4.00, abs=0.005)
+
+@pytest.mark.parametrize("back", [PAPER, A_COLOR, B_COLOR, C_COLOR, tint(A_COLOR), tint(B_COLOR), tint(C_COLOR)])
+def test_ink_reads_on_every_colour(back): assert contrast(INK, back) >= 4.5
+
+def test_muted_text_and_lines_read_on_paper():
+    assert contrast(MUTED, PAPER) >= 4.5
+    assert contrast(LINE, PAPER) >= 3       # WCAG 1.4.11, for what is not text
+    assert contrast(INK, C_COLOR) >= 3      # thick outline against its cell
+
+def test_every_text_of_every_figure_reads(): assert [w for w in map(weakest_text, FIGURES) if w[0] < 4.5] == []
+
+def test_weakest_text_sees_a_bad_figure():
+    bad = Figure(grid([["no"]], 10, 10, fill=INK), 80, 60, "ink on ink")
+    assert weakest_text(bad) == (1, "no")
+
+def test_figures_have_their_own_opaque_paper():
+    for fig in FIGURES:
+        paper, (_, _, width, height) = parts(fig, "rect")[0], map(float, ElementTree.fromstring(fig.svg).get("viewBox").split())
+        assert paper.get("fill") == PAPER and float(paper.get("rx")) > 0
+        assert (float(paper.get("width")), float(paper.get("height"))) == pytest.approx((width, height), abs=0.01)
+
+def test_nothing_hangs_over_the_paper():
+    for fig in FIGURES:
+        _, _, width, height = map(float, ElementTree.fromstring(fig.svg).get("viewBox").split())
+        for r in parts(fig, "rect") + parts(fig, "image"):
+            x, y, w, h = (float(r.get(k)) for k in ("x", "y", "width", "height"))
+            assert x >= 0 and y >= 0 and x + w <= width + 0.01 and y + h <= height + 0.01, fig.title
+        for t in parts(fig, "text"):
+            x, half = float(t.get("x")), draw.CHAR * len(t.text) / 2
+            left = x if t.get("text-anchor") == "start" else x - half
+            assert t.get("text-anchor") == "end" or (left >= 0 and left + 2*half <= width), (fig.title, t.text)
+
+def test_values_fit_their_cells():
+    for fig in FIGURES:
+        cells = [r for r in parts(fig, "rect")[1:] if r.get("fill") != "none"]
+        for r in cells: assert draw.CHAR * len(text_in(fig, r) or "") <= float(r.get("width")), (fig.title, text_in(fig, r))
+
+def test_width_is_what_a_page_can_show():
+    for fig in FIGURES:
+        svg = ElementTree.fromstring(fig.svg)
+        left, top, width, height = map(float, svg.get("viewBox").split())
+        assert float(svg.get("width")) <= 760 and "max-width:100%" in svg.get("style")
+        assert float(svg.get("width")) / float(svg.get("height")) == pytest.approx(width / height, rel=0.01)
+        assert 13 * float(svg.get("width")) / width >= 10, "the smallest text, px"
+
+def test_title_is_the_alt_text_in_every_form():
+    for fig in FIGURES:
+        svg = ElementTree.fromstring(fig._repr_svg_())
+        img = ElementTree.fromstring(fig._repr_html_())
+        assert repr(fig) == fig.title == svg.get("aria-label") == svg[0].text == img.get("alt")
+        assert svg.get("role") == "img" and svg[0].tag == SVG + "title"
+
+def test_the_image_is_the_svg():
+    for fig in FIGURES:
+        head, data = ElementTree.fromstring(fig._repr_html_()).get("src").split(",", 1)
+        assert head == "data:image/svg+xml;charset=utf-8" and "#" not in data and data.isascii() and unquote(data) == fig.svg
+
+def test_what_a_caller_writes_is_escaped():
+    nasty = "<script>alert('1')</script> & \"%41#"
+    fig = draw_digit(np.zeros(784), label=nasty)
+    assert "<script" not in fig.svg and "<script" not in fig._repr_html_()
+    assert parts(fig, "text")[0].text == nasty and nasty in ElementTree.fromstring(fig._repr_html_()).get("alt")
+    assert "<script" not in Stepper({nasty: fig}, nasty)._repr_html_()
+
+# -- what it says
+
+@pytest.mark.parametrize("m,k,n", [(1, 1, 1), (3, 2, 4), (2, 9, 3), (12, 5, 11), (5, 784, 10)])
+def test_matmul_shows_the_row_the_column_and_the_element(m, k, n):
+    a, b = ints(m, k), ints(k, n)
+    for i, j in itertools.product({0, m // 2, m - 1}, {0, n // 2, n - 1}):
+        fig, shown = draw_matmul(a, b, i, j), [t for t in elide(k) if t is not None]
+        assert filled(fig, A_COLOR) == [str(v) for v in a[i, shown]]
+        assert filled(fig, B_COLOR) == [str(v) for v in b[shown, j]]
+        assert filled(fig, C_COLOR) == [str((a @ b)[i, j])]
+        assert fig.title.startswith(f"C[{i}, {j}] = row {i} of A times column {j} of B = ")
+        assert fig.title.endswith(f"= {(a @ b)[i, j]}")
+
+def test_the_sum_is_an_equation_that_holds():
+    for k in (1, 2, 3, 4):
+        a, b = ints(3, k), ints(k, 5)
+        left, right = draw_matmul(a, b, 2, 4).title.split(" of B = ")[1].split(" = ")
+        assert eval(left) == int(right) == (a @ b)[2, 4] and left.count("*") == k
+
+def test_rounding_is_owned_up_to():
+    assert "≈" in draw_matmul([[1 / 3]], [[3.0]]).title and "≈" not in draw_matmul([[0.5]], [[3.0]]).title
+
+def test_k_shows_its_own_product():
+    a, b = ints(5, 784), ints(784, 10)
+    a[1, 300], b[300, 2] = 87, 65
+    assert "87*65" in draw_matmul(a, b, 1, 2, k=300).title and "87*65" not in draw_matmul(a, b, 1, 2).title
+    thick = [g for g in parts(draw_matmul(a, b, 1, 2, k=300), "g") if g.get("stroke-width") == "3"][-1]
+    assert [text_in(draw_matmul(a, b, 1, 2, k=300), r) for r in list(thick)[-2:]] == ["65", "87"]
+
+def test_colour_is_not_the_only_sign():
+    fig = draw_matmul(ints(3, 2), ints(2, 4), 1, 2)
+    thick = [r for g in parts(fig, "g") if g.get("stroke-width") == "3" for r in g]
+    for color, count in ((A_COLOR, 2), (B_COLOR, 2), (C_COLOR, 1)):
+        cells = [r for r in parts(fig, "rect") if r.get("fill") == color]
+        inside = [r for r in cells for t in thick if draw._covers(t, float(r.get("x")) + 1, float(r.get("y")) + 1)
+                  and draw._covers(t, float(r.get("x")) + 30, float(r.get("y")) + 30)]
+        assert len(cells) == count and len(inside) >= count
+    assert {"A (3, 2)", "B (2, 4)", "C (3, 4)"} <= {t.text for t in parts(fig, "text")}
+
+def test_small_integers_do_not_wrap():
+    a = np.array([[200, 200]], np.uint8)
+    assert draw_matmul(a, a.T).title.endswith("= 80000")
+    assert draw_matmul(np.array([[True, True]]), np.array([[True], [True]])).title.endswith("= 2")
+
+SHAPES = [(), (1,), (2,), (3,), (1, 1), (1, 3), (2, 1), (2, 3), (3, 2)]
+
+@pytest.mark.parametrize("p,q", list(itertools.product(SHAPES, SHAPES)))
+def test_broadcast_agrees_with_numpy(p, q):
+    a, b = ints(*p), ints(*q)
+    try: shape = np.broadcast_shapes(p, q)
+    except ValueError:
+        for fn in (draw_broadcast, draw_broadcast_steps):
+            with pytest.raises(ValueError, match=re.escape(f"a {p} + b {q}: axis")): fn(a, b)
+        return
+    fig = draw_broadcast(a, b)
+    assert filled(fig, A_COLOR) == [str(v) for v in np.ravel(a)] and filled(fig, B_COLOR) == [str(v) for v in np.ravel(b)]
+    assert filled(fig, C_COLOR) == [str(v) for v in np.ravel(a + b)]
+    assert sum(r.get("stroke-dasharray") is not None for r in parts(fig, "rect")) == 2*np.size(a + b) - np.size(a) - np.size(b)
+    assert f"= {shape};" in fig.title and ("nothing is repeated" in fig.title) == (np.size(a) == np.size(b) == np.size(a + b))
+
+def test_broadcast_names_how_often():
+    assert draw_broadcast(ints(4, 1), ints(3)).title.endswith("the column of a 3 times, the row of b 4 times")
+    assert draw_broadcast(ints(2, 3), ints(1)).title.endswith("repeated: the one value of b 6 times")
+
+@pytest.mark.parametrize("op,fn", [("+", np.add), ("-", np.subtract), ("*", np.multiply), ("/", np.true_divide)])
+def test_broadcast_combines(op, fn):
+    a, b = ints(2, 1) + 20, ints(3) + 30
+    assert filled(draw_broadcast(a, b, op), C_COLOR) == [number(v) for v in fn(a, b).ravel().tolist()]
+
+def test_broadcast_steps_grow():
+    steps = list(draw_broadcast_steps(ints(4, 1), ints(3)).frames.values())
+    dashed = [sum(r.get("stroke-dasharray") is not None for r in parts(f, "rect")) for f in steps]
+    assert dashed == [0, 1, 2 + 8 + 9, 2 + 8 + 9]      # b's added axis; then 1→3, 1→4 and the repeats of each
+    assert [f.title.split()[0] for f in steps] == ["a", "with", "every", "a"]
+
+def test_digit_holds_the_pixels():
+    image = rng.integers(0, 256, (28, 28)).astype(np.uint8)
+    file = base64.b64decode(parts(draw_digit(image), "image")[0].get("href").split(",")[1])
+    assert file[:8] == b"\x89PNG\r\n\x1a\n"
+    at, data = 8, {}
+    while at < len(file):                              # length, kind, data, checksum
+        size, kind = int.from_bytes(file[at:at+4], "big"), file[at+4:at+8]
+        data[kind] = file[at+8:at+8+size]
+        assert int.from_bytes(file[at+8+size:at+12+size], "big") == zlib.crc32(kind + data[kind])
+        at += 12 + size
+    assert list(data) == [b"IHDR", b"IDAT", b"IEND"] and data[b"IHDR"][:10] == (28).to_bytes(4, "big") * 2 + b"\x08\x00"
+    lines = np.frombuffer(zlib.decompress(data[b"IDAT"]), np.uint8).reshape(28, 29)
+    assert np.array_equal(255 - lines[:, 1:].astype(int), image) and not lines[:, 0].any()
+
+def test_digit_counts_ink_and_takes_both_scales():
+    image = np.zeros((28, 28), np.uint8); image[3, :5] = 255
+    assert draw_digit(image, 1).title == "digit: 1; pixels with ink: 5"
+    assert draw_digit(image / 255, 1).svg == draw_digit(image.ravel(), 1).svg == draw_digit(image, 1).svg
+
+# -- taking what a page has
+
+def test_torch_and_numpy_draw_the_same():
+    torch = pytest.importorskip("torch")
+    a, b = floats(3, 2), floats(2, 4)
+    ta, tb = torch.tensor(a, requires_grad=True), torch.tensor(b)
+    assert draw_matmul(ta, tb, 1, 2).svg == draw_matmul(a, b, 1, 2).svg
+    assert draw_broadcast(ta, tb[:, 0]).svg == draw_broadcast(a, b[:, 0]).svg
+    images = torch.rand(3, 784)
+    assert draw_digits(images, torch.tensor([1, 2, 3])).svg == draw_digits(images.numpy(), [1, 2, 3]).svg
+
+def test_inputs_are_left_alone():
+    a, b = ints(3, 2), ints(2, 4); before = a.copy(), b.copy()
+    draw_matmul_steps(a, b); draw_broadcast_steps(a, a[:1])
+    assert np.array_equal(a, before[0]) and np.array_equal(b, before[1])
+
+def test_strange_numbers_are_drawn():
+    a = np.array([[np.nan, np.inf, -0.0, 1e300]])
+    assert filled(draw_matmul(a, np.ones((4, 1))), A_COLOR) == ["nan", "inf", "0", "1e+300"]
+    assert "inf" in filled(draw_broadcast([1.0], [0.0], "/"), C_COLOR)
+
+@pytest.mark.parametrize("call,error,said", [
+    (lambda: draw_matmul(ints(3, 2), ints(3, 2)), ValueError, "a (3, 2) @ b (3, 2)"),
+    (lambda: draw_matmul(ints(3, 1), ints(2, 3)), ValueError, "a (3, 1) @ b (2, 3)"),
+    (lambda: draw_matmul(ints(3), ints(3, 2)), ValueError, "a (3,) @ b (3, 2): both must be 2-D"),
+    (lambda: draw_matmul(ints(3, 2), ints(2, 4), 3), ValueError, "i is 3; a's first axis has indices 0 to 2"),
+    (lambda: draw_matmul(ints(3, 2), ints(2, 4), 0, -1), ValueError, "j is -1; b's second axis has indices 0 to 3"),
+    (lambda: draw_matmul(ints(3, 2), ints(2, 4), k=2), ValueError, "k is 2; the inner axis has indices 0 to 1"),
+    (lambda: draw_matmul(ints(3, 2), ints(2, 4), 1.5), TypeError, "i is 1.5; it must be a whole number"),
+    (lambda: draw_matmul(ints(3, 0), ints(0, 4)), ValueError, "a has shape (3, 0): there is nothing to draw"),
+    (lambda: draw_matmul([["x"]], [[1]]), ValueError, "a has dtype <U1"),
+    (lambda: draw_matmul_steps(ints(5, 2), ints(2, 10)), ValueError, "C is (5, 10): 50 steps, and at most 16"),
+    (lambda: draw_broadcast(ints(2, 2, 2), ints(2)), ValueError, "a (2, 2, 2) + b (2,): at most 2-D"),
+    (lambda: draw_broadcast(ints(2), ints(2), "@"), ValueError, "op is '@'"),
+    (lambda: draw_digit(np.zeros((27, 28))), ValueError, "(27, 28)"),
+    (lambda: draw_digit(np.zeros((2, 784))), ValueError, "draw_digits takes several"),
+    (lambda: draw_digit(np.full(784, 1.01)), ValueError, "must lie in 0 to 1"),
+    (lambda: draw_digit(np.full(784, np.nan)), ValueError, "NaN"),
+    (lambda: draw_digit(np.full(784, -1)), ValueError, "0 to 255"),
+    (lambda: draw_digits(np.zeros((11, 784))), ValueError, "images holds 11 digits"),
+    (lambda: draw_digits(np.zeros((3, 784)), [1, 2]), ValueError, "2 labels for 3 images"),
+])
+def test_bad_input_is_named(call, error, said):
+    with pytest.raises(error, match=re.escape(said)): call()
+
+def test_the_grid_of_a_later_lesson():
+    "Owners by thread, a tile outlined, some cells absent: nothing of it is about products."
+    owner = np.arange(12).reshape(3, 4) % 2
+    fill = lambda r, c: None if (r, c) == (2, 3) else (A_COLOR, B_COLOR)[owner[r, c]]
+    fig = Figure(grid(owner, 10, 10, (30, 20), fill, outline=lambda r, c: r == 0, text=lambda v: f"t{v}"), 140, 80, "Owners")
+    assert filled(fig, A_COLOR) == ["t0"] * 6 and filled(fig, B_COLOR) == ["t1"] * 5
+    assert len(parts(fig, "rect")) == 1 + 11 + 4
+
+# -- on a page
+
+def steppers():
+    return [draw_matmul_steps(ints(3, 2), ints(2, 4)), draw_broadcast_steps(ints(4, 1), ints(3)),
+            draw_matmul_steps(1e-5 * floats(4, 784), floats(784, 4)), draw_matmul_steps(floats(1, 784), floats(784, 16))]
+
+def test_figures_stay_small():
+    for fig in FIGURES: assert len((fig._repr_svg_() + fig._repr_html_()).encode()) < 30_000, fig.title
+    for s in steppers(): assert len(s._repr_html_().encode()) < 120_000, s.title
+
+@pytest.mark.parametrize("stepper", steppers(), ids=lambda s: s.title.split(":")[0])
+def test_stepper_markup(stepper):
+    form = ElementTree.fromstring(re.sub(r"<input([^>]*?)( checked)?>", r"<input\1 checked='\2'/>", stepper._repr_html_()))
+    assert form.tag == "form" and form.get("method") == "dialog" and form.get("data-lm-suppress-shortcuts") == "true"
+    radios = list(form.iter("input"))
+    assert [r.get("checked") for r in radios] == [" checked"] + [""] * (len(stepper.frames) - 1)
+    assert len({r.get("name") for r in radios}) == 1 and not any(e.get("id") or e.get("for") for e in form.iter())
+    assert not list(form.iter("script"))
+    steps = list(form.find("fieldset"))[1:]
+    assert [e.tag for e in steps] == ["label", "figure"] * len(stepper.frames)
+    assert [e[0].tail for e in steps[::2]] == list(stepper.frames)
+    assert [e[0].get("alt") for e in steps[1::2]] == [f.title for f in stepper.frames.values()]
+
+def test_stepper_as_text():
+    stepper = draw_matmul_steps([[1, 2]], [[3], [4]])
+    assert repr(stepper).splitlines()[1:] == ["C[0, 0]: C[0, 0] = row 0 of A times column 0 of B = 1*3 + 2*4 = 11"]
+
+MAKE = """import hashlib, sys, numpy as np
+from matmul_course.draw import *
+a, b = np.arange(6).reshape(3, 2) / 7, np.arange(8).reshape(2, 4) - 3
+out = [draw_matmul_steps(a, b), draw_broadcast_steps(a, b[:, :1].T), draw_matmul(a, b, 1, 2), draw_digit(np.arange(784) % 256)]
+print(hashlib.sha256("".join(o._repr_html_() for o in out).encode()).hexdigest(), "torch" in sys.modules, "matplotlib" in sys.modules)
+"""
+
+def test_another_process_gives_the_same_bytes_and_imports_nothing_heavy():
+    def run(seed):
+        env = dict(os.environ, PYTHONHASHSEED=seed)
+        return subprocess.run([sys.executable, "-c", MAKE], env=env, capture_output=True, text=True, check=True).stdout.split()
+    one, two = run("1"), run("2")
+    assert one == two and one[1:] == ["False", "False"]

@@ -1,0 +1,123 @@
+"Notebooks and modules agree, notebooks are clean, and nothing imports what stands above it."
+import ast, json, re, shutil, subprocess, sys
+from pathlib import Path
+import pytest
+from matmul_course.cli import readme
+from matmul_course.ladder import LESSONS
+
+@pytest.fixture(scope="session")
+def copy(root, tmp_path_factory):
+    "The project as git would hand it over: nothing that was built."
+    to = tmp_path_factory.mktemp("copy")/"project"
+    shutil.copytree(root, to, ignore=shutil.ignore_patterns(".git", ".venv*", "__pycache__", "*.egg-info", ".ipynb_checkpoints", "*.npz"))
+    return to
+
+def notebooks(root): return sorted(p for p in (root/"nbs").rglob("*.ipynb") if ".ipynb_checkpoints" not in p.parts)
+
+def cells(path): return json.loads(path.read_text(encoding="utf-8"))["cells"]
+
+def source(cell): return "".join(cell["source"])
+
+def modules(root): return {p.relative_to(root/"matmul_course").with_suffix("").as_posix().replace("/", "."): p
+                           for p in sorted((root/"matmul_course").rglob("*.py")) if p.name not in ("__init__.py", "_modidx.py")}
+
+def exported(path):
+    "The module that a notebook exports to, or None."
+    return next((m[1] for c in cells(path) if (m := re.match(r"#\|\s*default_exp\s+(\S+)", source(c)))), None)
+
+def test_there_are_notebooks(root): assert len(notebooks(root)) >= 13
+
+def test_a_notebook_and_its_module_bear_the_same_name(root):
+    for path in notebooks(root):
+        if path.stem == "index": continue
+        name = re.sub(r"^\d\d_", "", path.stem)
+        assert exported(path) == (f"exercises.{name}" if path.parent.name == "solutions" else name)
+
+def test_modules_are_what_the_notebooks_export(root, copy):
+    "A fresh export into a tree without modules gives the same files: no edit by hand, no module left behind."
+    for path in modules(copy).values(): path.unlink()
+    run = subprocess.run([sys.executable, "-c", "from nbdev.doclinks import nbdev_export; nbdev_export()"], cwd=copy, capture_output=True, text=True)
+    assert run.returncode == 0, run.stderr
+    here, fresh = modules(root), modules(copy)
+    assert here.keys() == fresh.keys()
+    for name in here: assert here[name].read_text(encoding="utf-8") == fresh[name].read_text(encoding="utf-8"), f"{name} differs: run nbdev_export"
+    for name in ("__init__.py", "_modidx.py"):
+        assert (root/"matmul_course"/name).read_text(encoding="utf-8") == (copy/"matmul_course"/name).read_text(encoding="utf-8"), name
+
+def test_notebooks_are_clean(root, copy):
+    run = subprocess.run([sys.executable, "-c", "from nbdev.clean import nbdev_clean; nbdev_clean()"], cwd=copy, capture_output=True, text=True)
+    assert run.returncode == 0, run.stderr
+    for path in notebooks(root):
+        assert path.read_text(encoding="utf-8") == (copy/path.relative_to(root)).read_text(encoding="utf-8"), f"{path.name}: run nbdev_clean"
+
+def test_readme_is_made_from_the_index(root):
+    text, pictures = readme(root/"nbs"/"index.ipynb")
+    assert (root/"README.md").read_text(encoding="utf-8") == text, "run nbdev_prepare"
+    assert pictures and {p.name for p in (root/"nbs"/"images").iterdir()} == set(pictures)
+    for name, svg in pictures.items(): assert (root/"nbs"/"images"/name).read_text(encoding="utf-8") == svg
+
+def test_links_lead_somewhere(root):
+    for path in [root/"README.md", *notebooks(root)]:
+        text = path.read_text(encoding="utf-8") if path.suffix == ".md" else "\n".join(source(c) for c in cells(path) if c["cell_type"] == "markdown")
+        for link in re.findall(r"\]\((?!https?:|#)([^)#]+)\)", text): assert (path.parent/link).exists(), f"{path.name}: {link}"
+
+def test_every_lesson_is_on_the_map_and_on_the_ladder(root):
+    lessons = [p for p in notebooks(root) if re.match(r"\d\d_", p.stem) and p.parent.name == "nbs"]
+    index = "\n".join(source(c) for c in cells(root/"nbs"/"index.ipynb"))
+    assert tuple(p.stem[3:] for p in lessons)[:len(LESSONS)] == LESSONS
+    for p in lessons:
+        title = source(next(c for c in cells(p) if c["cell_type"] == "markdown")).splitlines()[0].removeprefix("# ")
+        assert f"[{title}]({p.name})" in index, f"{p.name} is not on the map of index.ipynb as {title!r}"
+
+@pytest.mark.parametrize("pattern", [r"/(home|root|Users|tmp|work)/", r"C:\\\\", r"\bTraceback\b", r"Warning:"])
+def test_kept_outputs_hold_no_path_error_or_warning(root, pattern):
+    for path in notebooks(root):
+        for c in cells(path):
+            for out in c.get("outputs", []):
+                assert out["output_type"] != "error", f"{path.name}: {source(c)[:80]}"
+                assert not (found := re.search(pattern, json.dumps({k: v for k, v in out.items() if k != "metadata"}))), f"{path.name}: {found[0]} in the output of {source(c)[:80]}"
+
+def test_code_lines_fit_the_page(root):
+    long = [f"{p.name}: {line[:60]}" for p in notebooks(root) for c in cells(p) if c["cell_type"] == "code"
+            for line in source(c).splitlines() if len(line) > 150]
+    assert not long, long
+
+# ---------------------------------------------------------------- who may import whom
+
+def imports(path):
+    "Modules of the package that a file imports, at any depth of its code."
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ImportFrom) and node.module and node.module.split(".")[0] == "matmul_course":
+            found |= {node.module.split(".", 1)[1]} if "." in node.module else {a.name for a in node.names}
+        if isinstance(node, ast.ImportFrom) and node.level: found |= {node.module} if node.module else {a.name for a in node.names}
+        if isinstance(node, ast.Import): found |= {a.name.split(".", 1)[1] for a in node.names if a.name.startswith("matmul_course.")}
+    return found & set(modules(path.parent.parent)) if path.parent.name == "matmul_course" else found
+
+def layers(root):
+    "Module -> (0, '') for a tool and (1, '05_einsum') for a lesson."
+    return {exported(p): (0, "") if p.parent.name == "tools" else (1, p.stem) for p in notebooks(root)
+            if exported(p) and p.parent.name != "solutions"}
+
+def test_nothing_imports_what_stands_above_it(root):
+    layer = layers(root)
+    assert len(layer) >= 12
+    for name, path in modules(root).items():
+        for other in imports(path) & layer.keys():
+            below = layer[other] == (0, "") if layer[name] == (0, "") else layer[other] < layer[name]
+            assert below, f"{name} imports {other}"
+
+def test_tools_do_not_import_each_other_in_a_circle(root):
+    graph = {n: imports(p) for n, p in modules(root).items()}
+    def visit(n, path):
+        assert n not in path, " -> ".join([*path, n])
+        for m in graph.get(n, ()): visit(m, [*path, n])
+    for n in graph: visit(n, [])
+
+def test_notebooks_import_only_what_stands_below_them(root):
+    layer = layers(root)
+    for path in notebooks(root):
+        if not re.match(r"\d\d_", path.stem) or path.parent.name != "nbs": continue
+        code = "\n".join(source(c) for c in cells(path) if c["cell_type"] == "code")
+        for other in re.findall(r"(?:from|import) matmul_course\.(\w+)", code):
+            assert other == "exercises" or layer[other] <= (1, path.stem), f"{path.name} imports {other}"
