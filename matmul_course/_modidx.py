@@ -3,6 +3,8 @@
 d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_url': '', 'lib_path': 'matmul_course'},
   'syms': { 'matmul_course.broadcasting': { 'matmul_course.broadcasting._as_shape': ( 'broadcasting.html#_as_shape',
                                                                                       'matmul_course/broadcasting.py'),
+                                            'matmul_course.broadcasting._listed': ( 'broadcasting.html#_listed',
+                                                                                    'matmul_course/broadcasting.py'),
                                             'matmul_course.broadcasting._stretch': ( 'broadcasting.html#_stretch',
                                                                                      'matmul_course/broadcasting.py'),
                                             'matmul_course.broadcasting.broadcast_shape': ( 'broadcasting.html#broadcast_shape',

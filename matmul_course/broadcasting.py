@@ -6,44 +6,51 @@
 __all__ = ['broadcast_shape', 'matmul_broadcast']
 
 # %% ../nbs/04_broadcasting.ipynb #04-broadcasting-003
+import operator
 import torch
 from .checks import matmul_shape, operands
 from .ladder import rung
 
-# %% ../nbs/04_broadcasting.ipynb #04-broadcasting-042
-def _stretch(sizes): # of one axis, a size for each shape
-    "The size that they all stretch to; None where they do not agree."
-    others = set(sizes) - {1}
-    return 1 if not others else others.pop() if len(others) == 1 else None
+# %% ../nbs/04_broadcasting.ipynb #04-broadcasting-044
+def _listed(items, by=", ") -> str: return by.join(map(str, items))
 
+def _stretch(
+    sizes:tuple, # Of one axis, a size for each shape
+)->int: # The size that they all stretch to
+    "ValueError unless the sizes that are not 1 are equal."
+    others = set(sizes) - {1}
+    if len(others) > 1: raise ValueError(f"sizes {_listed(sizes)} are neither equal nor 1")
+    return others.pop() if others else 1
+
+# %% ../nbs/04_broadcasting.ipynb #04-broadcasting-045
 def broadcast_shape(
     *shapes:tuple, # Each a tuple of sizes, or a single size
 )->tuple: # Shape of the result
-    "The shape to which `shapes` stretch together. ValueError naming the shapes where they do not; TypeError or ValueError for what is no shape."
+    "What `shapes` stretch to together. ValueError naming them where they do not."
     shapes = [_as_shape(s) for s in shapes]
     n = max(map(len, shapes), default=0)
-    padded = [(1,) * (n - len(s)) + s for s in shapes]                # aligned on the right
-    out = tuple(_stretch(axis) for axis in zip(*padded))
-    if None in out: raise ValueError(f"shapes {' and '.join(map(str, shapes))} do not broadcast: axis {out.index(None) - n} has sizes "
-                                     f"{', '.join(str(p[out.index(None)]) for p in padded)}, neither equal nor 1")
-    return out
+    padded = [(1,) * (n - len(s)) + s for s in shapes]          # aligned on the right
+    try: return tuple(_stretch(sizes) for sizes in zip(*padded))
+    except ValueError as e:
+        raise ValueError(f"{_listed(shapes, ' and ')} do not broadcast: {e}") from None
 
-# %% ../nbs/04_broadcasting.ipynb #04-broadcasting-043
-def _as_shape(s):
-    "A tuple of sizes from a tuple, a list, a torch.Size or one size."
-    from operator import index
-    s = tuple(map(index, s)) if hasattr(s, "__iter__") else (index(s),)
+# %% ../nbs/04_broadcasting.ipynb #04-broadcasting-046
+def _as_shape(
+    s, # A tuple, list or torch.Size of sizes, or one size
+)->tuple:
+    "A shape. TypeError unless it is made of whole numbers, ValueError where one is negative."
+    s = tuple(operator.index(n) for n in (s if hasattr(s, "__iter__") else (s,)))
     if any(n < 0 for n in s): raise ValueError(f"shapes: {s} has a negative size")
     return s
 
-# %% ../nbs/04_broadcasting.ipynb #04-broadcasting-064
-@rung("broadcast", takes="torch", max_flop=1e9)
+# %% ../nbs/04_broadcasting.ipynb #04-broadcasting-069
+@rung("broadcast", takes="torch", max_flop=2e8)
 @operands("torch")
 def matmul_broadcast(
     a:torch.Tensor, # Left operand, (M, K)
     b:torch.Tensor, # Right operand, (K, N)
 )->torch.Tensor: # Product, (M, N)
-    "`a @ b`, one row at a time: each row of `a` is stretched across the columns of `b`. ValueError where the shapes do not fit."
+    "`a @ b`: each row of `a` is stretched across `b`. ValueError where the shapes do not fit."
     M,K,N = matmul_shape(a, b)
     c = a.new_zeros(M, N)
     for i in range(M): c[i] = (a[i,:,None] * b).sum(dim=0)

@@ -14,11 +14,12 @@ from .ladder import rung
 def frobenius(
     m:torch.Tensor, # Any shape; whole numbers are taken as float64
 )->torch.Tensor: # One number
-    "Root of the sum of squares, without overflow on the way. TypeError unless `m` is a real tensor."
-    if not isinstance(m, torch.Tensor) or m.is_complex(): raise TypeError(f"m: {type(m).__name__} should be a real torch tensor")
+    "Root of the sum of squares, with no overflow on the way. TypeError unless a real tensor."
+    if not isinstance(m, torch.Tensor) or m.is_complex():
+        raise TypeError(f"m: {type(m).__name__} should be a real torch tensor")
     m = m.abs() if m.is_floating_point() else m.double().abs()
     largest = m.max() if m.numel() else m.sum()
-    if not 0 < largest < torch.inf: return largest                    # zero, infinite or NaN: the norm is the same
+    if not 0 < largest < torch.inf: return largest     # zero, infinite or NaN: so is the norm
     return largest * (m / largest).square().sum().sqrt()
 
 # %% ../nbs/03_elementwise.ipynb #03-elementwise-028
@@ -28,7 +29,7 @@ def matmul_elementwise(
     a:torch.Tensor, # Left operand, (M, K)
     b:torch.Tensor, # Right operand, (K, N)
 )->torch.Tensor: # Product, (M, N)
-    "`a @ b`: each row times each column, elementwise, then summed. ValueError where the shapes do not fit."
+    "`a @ b`: each row times each column, then summed. ValueError where the shapes do not fit."
     M,K,N = matmul_shape(a, b)
     c = a.new_zeros(M, N)
     for i in range(M):

@@ -30,7 +30,7 @@ def matmul_dot(
     a:np.ndarray, # Left operand, (M, K)
     b:np.ndarray, # Right operand, (K, N)
 )->np.ndarray: # Product, (M, N)
-    "`a @ b`: the compiled `dot`, once for each row of `a` and column of `b`. ValueError where the shapes do not fit."
+    "`a @ b`: `dot` for each row of `a` and column of `b`. ValueError where the shapes do not fit."
     M,K,N = matmul_shape(a, b)
     c = np.zeros((M, N), a.dtype)
     for i in range(M):
