@@ -99,8 +99,7 @@ def elide(
     ends = (limit - 1) // 2
     if keep is None or keep < ends or keep >= n - ends: return [*range(ends), None, *range(n - ends, n)]
     ends = (limit - 3) // 2
-    left, right = [None] * (keep > ends), [None] * (keep < n - ends - 1)
-    return [*range(ends), *left, keep, *right, *range(n - ends, n)]
+    return [*range(ends), None, keep, None, *range(n - ends, n)]
 
 # %% ../nbs/tools/draw.ipynb #draw-026
 def frame(*rects):
@@ -256,7 +255,7 @@ def _sum(row, column, k=None):
     exact = all(float(number(v)) == v for t in shown if t is not None for v in (row[t], column[t], total))
     return f"{terms} {'=' if exact else '≈'} {number(total)}"
 
-# %% ../nbs/tools/draw.ipynb #draw-049
+# %% ../nbs/tools/draw.ipynb #draw-050
 def _width(*arrays):
     "The width of a cell, px, that fits every value that may be shown."
     return max(36, ceil(12 + CHAR * max(len(number(v)) for m in arrays for v in m.ravel().tolist())))
@@ -271,7 +270,7 @@ def _below_name(indices, left, w, name):
 
 def _picked(color, hit): return lambda r, c: color if hit(r, c) else tint(color)
 
-# %% ../nbs/tools/draw.ipynb #draw-050
+# %% ../nbs/tools/draw.ipynb #draw-051
 def draw_matmul(
     a,            # Left operand, (M, K), NumPy or torch
     b,            # Right operand, (K, N)
@@ -284,10 +283,11 @@ def draw_matmul(
     a, b = _matrices(a, b)
     i, j = _index("i", i, len(a), "a's first axis"), _index("j", j, b.shape[1], "b's second axis")
     if k is not None: k = _index("k", k, len(b), "the inner axis")
-    fig = _matmul_figure(a, b, a @ b, i, j, k, *[elide(n, limit, at) for n, at in ((len(a), i), (len(b), k), (b.shape[1], j))])
+    sizes = (len(a), i), (len(b), k), (b.shape[1], j)
+    fig = _matmul_figure(a, b, a @ b, i, j, k, *[elide(n, limit, at) for n, at in sizes])
     return fig if fig.scale > 0.8 or limit <= 3 else draw_matmul(a, b, i, j, k, limit - 2)  # long numbers: show fewer
 
-# %% ../nbs/tools/draw.ipynb #draw-051
+# %% ../nbs/tools/draw.ipynb #draw-053
 def _matmul_figure(a, b, c, i, j, k, rows, inner, cols):
     "`draw_matmul`, once it is known which indices show: `rows` of A, `inner` of K, `cols` of B."
     names = [f"A {a.shape}", f"B {b.shape}", f"C {c.shape}"]
@@ -311,7 +311,7 @@ def _matmul_figure(a, b, c, i, j, k, rows, inner, cols):
     width = max(mid_b + _half(cols, w, max(names[1:], key=len)), 16 + CHAR * max(map(len, said))) + 16
     return Figure("".join(body), width, low + 62, " ".join(said))
 
-# %% ../nbs/tools/draw.ipynb #draw-056
+# %% ../nbs/tools/draw.ipynb #draw-058
 def text_in(
     figure:Figure, # What was drawn
     box,           # A rect of it, from `parts`
@@ -319,7 +319,7 @@ def text_in(
     "The text that stands in `box`, for checking a figure."
     return next((t.text for t in parts(figure, "text") if _covers(box, float(t.get("x")), float(t.get("y")) - 4)), None)
 
-# %% ../nbs/tools/draw.ipynb #draw-065
+# %% ../nbs/tools/draw.ipynb #draw-067
 STYLE = f"""<style>
 .steps {{background:{PAPER}; color:{INK}; color-scheme:light; border-radius:8px; padding:10px; max-width:760px;
   box-sizing:border-box; font:13px/1.4 system-ui, sans-serif}}
@@ -336,7 +336,7 @@ STYLE = f"""<style>
   .steps input:focus-visible {{outline:none}} }}
 </style>"""
 
-# %% ../nbs/tools/draw.ipynb #draw-066
+# %% ../nbs/tools/draw.ipynb #draw-068
 class Stepper:
     "Figures of which one shows at a time, chosen by radio buttons; no script."
     def __init__(self,
@@ -347,18 +347,18 @@ class Stepper:
     def _repr_html_(self):
         name = "s" + sha256("".join(f.svg for f in self.frames.values()).encode()).hexdigest()[:8]
         steps = "".join(_step(name, label, fig, n == 0) for n, (label, fig) in enumerate(self.frames.items()))
-        return (f"<form class='steps' method='dialog' autocomplete='off' data-lm-suppress-shortcuts='true'>{STYLE}"
+        return (f"<form class='steps' method='dialog' autocomplete='off'>{STYLE}"
                 f"<fieldset><legend>{escape(self.title)}</legend>{steps}</fieldset></form>")
 
     def __repr__(self): return "\n".join([self.title, *[f"{label}: {f.title}" for label, f in self.frames.items()]])
 
-# %% ../nbs/tools/draw.ipynb #draw-067
+# %% ../nbs/tools/draw.ipynb #draw-069
 def _step(name, label, figure, first):
     checked = " checked" if first else ""
-    return (f"<label><input type='radio' name='{name}'{checked}>{escape(label)}</label>"
+    return (f"<label><input type='radio' name='{name}' data-lm-suppress-shortcuts='true'{checked}>{escape(label)}</label>"
             f"<figure>{figure._repr_html_()}</figure>")
 
-# %% ../nbs/tools/draw.ipynb #draw-069
+# %% ../nbs/tools/draw.ipynb #draw-071
 MAX_STEPS = 16
 
 def draw_matmul_steps(
@@ -369,11 +369,12 @@ def draw_matmul_steps(
     a, b = _matrices(a, b)
     m, n = len(a), b.shape[1]
     if m*n > MAX_STEPS:
-        raise ValueError(f"C is {(m, n)}: {m*n} steps, and at most {MAX_STEPS} are drawn; pass fewer rows of a or columns of b")
+        raise ValueError(f"C is {(m, n)}: {m*n} steps, and at most {MAX_STEPS} are drawn; "
+                         "pass fewer rows of a or columns of b")
     frames = {f"C[{i}, {j}]": draw_matmul(a, b, i, j, limit=6) for i in range(m) for j in range(n)}
     return Stepper(frames, f"A {a.shape} @ B {b.shape}: pick an element of C, or move with the arrow keys")
 
-# %% ../nbs/tools/draw.ipynb #draw-074
+# %% ../nbs/tools/draw.ipynb #draw-076
 OPS = {"+": np.add, "-": np.subtract, "*": np.multiply, "/": np.true_divide}
 
 def _operands(a, b, op):
@@ -382,10 +383,11 @@ def _operands(a, b, op):
     if max(a.ndim, b.ndim) > 2: raise ValueError(f"a {a.shape} {op} b {b.shape}: at most 2-D can be drawn")
     for axis, (p, q) in enumerate(zip(a.shape[::-1], b.shape[::-1]), 1):
         if p != q and 1 not in (p, q):
-            raise ValueError(f"a {a.shape} {op} b {b.shape}: axis -{axis} has sizes {p} and {q}; they must be equal, or one of them 1")
+            raise ValueError(f"a {a.shape} {op} b {b.shape}: axis -{axis} has sizes {p} and {q}; "
+                             "they must be equal, or one of them 1")
     return a, b, np.broadcast_shapes(a.shape, b.shape)
 
-# %% ../nbs/tools/draw.ipynb #draw-075
+# %% ../nbs/tools/draw.ipynb #draw-078
 def _table(x):
     "`x` as two axes: a scalar is (1, 1), a vector one row."
     return x.reshape((1,) * (2 - x.ndim) + x.shape)
@@ -402,7 +404,7 @@ def _stretched(x, color, shape, real, left, top, cell, rows, cols):
     return grid(np.broadcast_to(x, shape), left, top, cell, _picked(color, own), dash=lambda r, c: not own(r, c),
                 rows=[r for r in rows if r is None or r < shape[0]], cols=[c for c in cols if c is None or c < shape[1]])
 
-# %% ../nbs/tools/draw.ipynb #draw-076
+# %% ../nbs/tools/draw.ipynb #draw-079
 def draw_broadcast(
     a,            # 0-D, 1-D or 2-D, NumPy or torch
     b,            # Likewise
@@ -411,7 +413,7 @@ def draw_broadcast(
     "`a op b` with both operands stretched to one shape. ValueError naming both shapes where they do not broadcast."
     return _broadcast_figure(*_operands(a, b, op), op)
 
-# %% ../nbs/tools/draw.ipynb #draw-077
+# %% ../nbs/tools/draw.ipynb #draw-081
 def _broadcast_figure(a, b, shape, op, step=3, sizes="", title=None):
     "The operands and the result: as they are (`step` 0 and 1), stretched (2), combined (3); `sizes` above."
     top = 110 if sizes else 16
@@ -437,7 +439,7 @@ def _broadcast_figure(a, b, shape, op, step=3, sizes="", title=None):
     return Figure(sizes + "".join(body + signs) + group(*labels, font_weight="bold") + "".join(words), width, below + 48,
                   title or f"{names[0]} {op} {names[1]} = {shape}; {said}")
 
-# %% ../nbs/tools/draw.ipynb #draw-083
+# %% ../nbs/tools/draw.ipynb #draw-087
 def _sizes(a, b, shape, step, top):
     "The shapes of both operands and of the result, aligned right, as far as `step` has come."
     d, pad = len(shape), lambda s: [""] * (len(shape) - len(s)) + [str(n) for n in s]
@@ -451,7 +453,7 @@ def _sizes(a, b, shape, step, top):
     names = ["a", "b", "result"][:3 if step > 2 else 2]
     return table + "".join(text(66, top + 13 + 26*p, n, text_anchor="end") for p, n in enumerate(names))
 
-# %% ../nbs/tools/draw.ipynb #draw-084
+# %% ../nbs/tools/draw.ipynb #draw-088
 def draw_broadcast_steps(
     a,            # 1-D or 2-D, NumPy or torch
     b,            # Likewise
@@ -468,7 +470,7 @@ def draw_broadcast_steps(
               for n, (name, title) in enumerate(titles.items())}
     return Stepper(frames, f"a {a.shape} {op} b {b.shape}: the rule, step by step")
 
-# %% ../nbs/tools/draw.ipynb #draw-089
+# %% ../nbs/tools/draw.ipynb #draw-093
 def png(
     gray, # (height, width) uint8, 0 black to 255 white
 )->bytes: # A PNG file
@@ -479,7 +481,7 @@ def png(
     return (b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", pack(">2I5B", width, height, 8, 0, 0, 0, 0))
             + chunk(b"IDAT", zlib.compress(lines, 0)) + chunk(b"IEND", b""))
 
-# %% ../nbs/tools/draw.ipynb #draw-090
+# %% ../nbs/tools/draw.ipynb #draw-094
 def _digits(images, name):
     "`images` as (n, 28, 28) in 0 to 1, from floats in 0 to 1 or whole numbers in 0 to 255."
     x = _array(images, name)
@@ -497,7 +499,7 @@ def _picture(image, x, y, size):
     return tag("image", href=f"data:image/png;base64,{data}", x=x, y=y, width=size, height=size,
                style="image-rendering:pixelated") + edge
 
-# %% ../nbs/tools/draw.ipynb #draw-091
+# %% ../nbs/tools/draw.ipynb #draw-095
 def draw_digits(
     images,      # (n, 784) or (n, 28, 28), n up to 10: floats in 0 to 1 or whole numbers to 255
     labels=None, # One word or number for each image
@@ -511,20 +513,21 @@ def draw_digits(
     drawn = [_picture(image, 16 + n*(size + 8), 16, size) for n, image in enumerate(x)]
     words = [text(16 + n*(size + 8) + size/2, size + 32, name) for n, name in enumerate(names or [])]
     inked = ", ".join(str((image > 0).sum()) for image in x)
-    title = f"{'digit' if len(x) == 1 else f'{len(x)} digits'}{': ' + ', '.join(names) if names else ''}; pixels with ink: {inked}"
-    return Figure("".join(drawn + words), 24 + len(x) * (size + 8), size + (48 if names else 32), title)
+    what = ("digit" if len(x) == 1 else f"{len(x)} digits") + (": " + ", ".join(names) if names else "")
+    return Figure("".join(drawn + words), 24 + len(x) * (size + 8), size + (48 if names else 32),
+                  f"{what}; pixels with ink: {inked}")
 
-# %% ../nbs/tools/draw.ipynb #draw-092
+# %% ../nbs/tools/draw.ipynb #draw-096
 def draw_digit(
     image,      # 784 or 28 x 28: floats in 0 to 1 or whole numbers in 0 to 255
     label=None, # What it is
     size=196,   # Width, px: 7 for each pixel
 )->Figure: # Its title gives the label and how many pixels have ink
     "One digit as an image. ValueError for another shape or range."
-    if len(_digits(image, "image")) > 1: raise ValueError(f"image has shape {tuple(image.shape)}; draw_digits takes several")
+    if len(_digits(image, "image")) > 1: raise ValueError(f"image has shape {np.shape(image)}; draw_digits takes several")
     return draw_digits(image, None if label is None else [label], size)
 
-# %% ../nbs/tools/draw.ipynb #draw-103
+# %% ../nbs/tools/draw.ipynb #draw-107
 def chart(
     fig,         # A matplotlib Figure
     title:str,   # The conclusion, as a sentence

@@ -7,7 +7,7 @@ __all__ = ['LESSONS', 'HEADS', 'Rung', 'rung', 'rungs', 'up_to', 'Timing', 'dura
            'Race']
 
 # %% ../nbs/tools/ladder.ipynb #ladder-003
-import sys, time
+import os, sys, time
 from dataclasses import dataclass
 from html import escape
 from importlib import import_module
@@ -18,15 +18,15 @@ from .draw import chart
 from .machine import Machine, this_machine, threads as _threads
 
 # %% ../nbs/tools/ladder.ipynb #ladder-007
-LESSONS = ("loops", "numba_dot", "elementwise", "broadcasting", "einsum", "library")   # modules, in reading order
+LESSONS = ("loops", "numba_dot", "elementwise", "broadcasting", "einsum", "library")
 
 @dataclass(frozen=True)
 class Rung:
     "One way to compute `a @ b`. Call it as you would call the function."
-    name: str                    # As in tables and charts
-    fn: callable                 # Of (a, b)
-    device: str = "cpu"          # "cpu" or "cuda"
-    takes: str = "torch"         # The container it works on without conversion: "torch" or "numpy"
+    name: str                     # As in tables and charts
+    fn: callable                  # Of (a, b)
+    device: str = "cpu"           # "cpu" or "cuda"
+    takes: str = "torch"          # What it works on without conversion: "torch" or "numpy"
     max_flop: float | None = None # Larger workloads are timed on fewer rows
     def __call__(self, a, b): return self.fn(a, b)
     @property
@@ -34,7 +34,8 @@ class Rung:
         return self.fn.__module__.rpartition(".")[2]
 
 # %% ../nbs/tools/ladder.ipynb #ladder-008
-_packaged, _own = {}, {}   # name -> Rung: from the package's lessons; from notebooks and other people's modules
+_packaged = {}   # name -> Rung, from the package's lessons
+_own = {}        # name -> Rung, from notebooks and other people's modules
 
 def rung(
     name: str,                     # As in tables and charts
@@ -42,21 +43,34 @@ def rung(
     takes: str = "torch",          # "torch" or "numpy"
     max_flop: float | None = None, # FLOP beyond which fewer rows are timed
 ):
-    "Decorator: record a function of (a, b) on the ladder and return it unchanged. A second definition by the same lesson replaces the first; ValueError where another lesson has the name."
-    for key, value, known in (("device", device, ("cpu", "cuda")), ("takes", takes, ("torch", "numpy"))):
-        if value not in known: raise ValueError(f"{key}: {value!r} should be one of {known}")
+    """Decorator: record a function of (a, b) on the ladder and return it unchanged.
+
+    A second definition by the same lesson replaces the first. ValueError where another lesson
+    has the name, or `device` or `takes` is none of the two."""
+    _one_of("device", device, ("cpu", "cuda"))
+    _one_of("takes", takes, ("torch", "numpy"))
     def record(fn):
-        module = fn.__module__
-        for old in (t[name].fn.__module__ for t in (_packaged, _own) if name in t):
-            if old != module and "__main__" not in (old, module):   # a notebook stands for the lesson it shows
-                raise ValueError(f"name: the rung {name!r} belongs to {old}; {module} needs another name")
-        (_packaged if module.startswith("matmul_course.") else _own)[name] = Rung(name, fn, device, takes, max_flop)
+        _refuse_taken(name, fn.__module__)
+        shelf = _packaged if fn.__module__.startswith("matmul_course.") else _own
+        shelf[name] = Rung(name, fn, device, takes, max_flop)
         return fn
     return record
 
-# %% ../nbs/tools/ladder.ipynb #ladder-009
+def _one_of(key: str, value, known: tuple):
+    if value not in known: raise ValueError(f"{key}: {value!r} should be one of {known}")
+
+def _refuse_taken(name: str, module: str):
+    "ValueError where another module has the name. A notebook stands for the lesson it shows."
+    for old in (t[name].fn.__module__ for t in (_packaged, _own) if name in t):
+        if old != module and "__main__" not in (old, module):
+            raise ValueError(f"name: the rung {name!r} belongs to {old}; "
+                             f"{module} needs another name")
+
+# %% ../nbs/tools/ladder.ipynb #ladder-010
 def rungs() -> dict[str, Rung]: # name -> rung
-    "All rungs in the order of the lessons, whatever was imported before. A notebook's own version of a rung stands in its place; new ones come last."
+    """All rungs, in the order of the lessons.
+
+    A notebook's own version of a rung stands in its place; new ones come last."""
     for lesson in LESSONS: import_module(f"matmul_course.{lesson}")
     ordered = sorted(_packaged.values(), key=lambda r: LESSONS.index(r.lesson))
     return {r.name: _own.get(r.name, r) for r in ordered} | _own
@@ -66,10 +80,11 @@ def up_to(
 ) -> list[str]: # names, in lesson order
     "The rungs up to this one. KeyError, with the names there are, where it is none of them."
     names = list(rungs())
-    if name not in names: raise KeyError(f"name: no rung is called {name!r}; there are {', '.join(names)}")
+    if name not in names:
+        raise KeyError(f"name: no rung is called {name!r}; there are {', '.join(names)}")
     return names[:names.index(name) + 1]
 
-# %% ../nbs/tools/ladder.ipynb #ladder-015
+# %% ../nbs/tools/ladder.ipynb #ladder-020
 @dataclass(frozen=True)
 class Timing:
     "What repeated calls took, in seconds a call."
@@ -77,55 +92,67 @@ class Timing:
     low: float  # 10th percentile
     high: float # 90th percentile
     n: int      # Samples
-    def __repr__(self): return f"{duration(self.median)} ({duration(self.low)} to {duration(self.high)}, {self.n} samples)"
+    def __repr__(self):
+        spread = f"{duration(self.low)} to {duration(self.high)}"
+        return f"{duration(self.median)} ({spread}, {self.n} samples)"
 
+def _timing(samples: list[float]) -> Timing:
+    "The median and the spread of seconds a call; of one sample, itself."
+    if len(samples) < 2: return Timing(samples[0], samples[0], samples[0], 1)
+    tenths = quantiles(samples, n=10, method="inclusive")
+    return Timing(median(samples), tenths[0], tenths[-1], len(samples))
+
+# %% ../nbs/tools/ladder.ipynb #ladder-021
 def duration(
-    seconds: float,
+    seconds: float, # To write
 ) -> str: # with three digits and a fitting unit
     "Seconds as people write them."
     for unit, size in (("s", 1), ("ms", 1e-3), ("µs", 1e-6)):
         if seconds >= size * 0.9995: return f"{three_digits(seconds / size)} {unit}"
     return f"{three_digits(seconds * 1e9)} ns"
 
-def three_digits(x: float) -> str:
-    "`x` to three significant digits, with no exponent below a billion."
-    return f"{float(f'{x:.3g}'):,.0f}" if 999.5 <= x < 1e9 else f"{x:#.3g}".rstrip(".")
+def three_digits(
+    x: float, # To write
+) -> str: # such as "0.512", "31.0" or "1,120"
+    "`x` to three significant digits, with no exponent from a thousand to a billion."
+    if 999.5 <= x < 1e9: return f"{float(f'{x:.3g}'):,.0f}"
+    return f"{x:#.3g}".rstrip(".")
 
-def _timing(samples: list[float]) -> Timing:
-    if len(samples) < 2: return Timing(samples[0], samples[0], samples[0], 1)
-    tenths = quantiles(samples, n=10, method="inclusive")
-    return Timing(median(samples), tenths[0], tenths[-1], len(samples))
-
-# %% ../nbs/tools/ladder.ipynb #ladder-017
+# %% ../nbs/tools/ladder.ipynb #ladder-024
 def _sample(fn, args, calls: int) -> float:
-    "Seconds a call, over `calls` calls. A GPU answers before it is done: wait for it."
+    "Seconds a call, over `calls` calls."
+    on_gpu = any(getattr(x, "is_cuda", False) for x in args)
     start = time.perf_counter()
     for _ in range(calls): fn(*args)
-    if any(getattr(x, "is_cuda", False) for x in args): import_module("torch").cuda.synchronize()
+    if on_gpu: import_module("torch").cuda.synchronize()
     return (time.perf_counter() - start) / calls
 
-def _warm(fn, args, least: float = 1e-3) -> tuple[int, float]:
-    "Call once for nothing; then the number of calls that fill `least` seconds, and what a call takes."
-    _sample(fn, args, 1)
-    calls = 1
-    while (each := _sample(fn, args, calls)) * calls < least and calls < 10**6: calls = max(calls + 1, round(1.5 * least / max(each, 1e-9)))
+def _calls(fn, args, least: float = 1e-3) -> tuple[int, float]:
+    "The calls that fill `least` seconds, and what one takes, of a function that is warm."
+    calls, each = 1, _sample(fn, args, 1)
+    while each * calls < least and calls < 10**6:
+        calls = max(calls + 1, round(1.5 * least / max(each, 1e-9)))
+        each = _sample(fn, args, calls)
     return calls, each
 
-# %% ../nbs/tools/ladder.ipynb #ladder-018
+# %% ../nbs/tools/ladder.ipynb #ladder-025
 def bench(
-    fn,                    # What to time
-    *args,                 # Its arguments
-    seconds: float = 0.5,  # About how long to sample
+    fn,                         # What to time
+    *args,                      # Its arguments
+    seconds: float = 0.5,       # About how long to sample
     threads: int | None = None, # For torch, Numba and BLAS; as they are set, unless given
 ) -> Timing:
-    "The time of `fn(*args)`: warm-up apart, at least five samples, a GPU waited for."
+    """The time of `fn(*args)`: warm-up apart, at least five samples, a GPU waited for.
+
+    ValueError for a number of threads that cannot be set. What `fn` raises is passed on."""
     if threads is not None:
         with _threads(threads): return bench(fn, *args, seconds=seconds)
-    calls, each = _warm(fn, args)
+    _sample(fn, args, 1)                                # compiles, fills the caches; not counted
+    calls, each = _calls(fn, args)
     n = min(max(5, round(seconds / (calls * each))), 100)
     return _timing([_sample(fn, args, calls) for _ in range(n)])
 
-# %% ../nbs/tools/ladder.ipynb #ladder-023
+# %% ../nbs/tools/ladder.ipynb #ladder-032
 @dataclass(frozen=True)
 class Result:
     "One rung in a race."
@@ -135,139 +162,193 @@ class Result:
     shape: tuple   # (M, K, N)
     @property
     def gflops(self) -> float: # 10^9 FLOP/s: two for each multiply-add
-        return 2e-9 * self.shape[0] * self.shape[1] * self.shape[2] / self.timing.median
+        M, K, N = self.shape
+        return 2e-9 * M * K * N / self.timing.median
     @property
-    def scaled(self) -> bool: return self.rows < self.shape[0]
+    def scaled(self) -> bool: # the time of fewer rows, times M / rows
+        return self.rows < self.shape[0]
 
+# %% ../nbs/tools/ladder.ipynb #ladder-033
 def _rows(r: Rung, M: int, K: int, N: int) -> int:
-    "How many rows of A the rung can bear."
-    return M if not r.max_flop else max(1, min(M, int(r.max_flop // max(1, 2 * K * N))))
+    "How many rows of A the rung can bear: at least one."
+    if not r.max_flop: return M
+    return max(1, min(M, int(r.max_flop // max(1, 2 * K * N))))
 
 def _check(r: Rung, a, b):
     "AssertionError unless the rung's product is inside the error bound of every entry."
     c, exact = _array(r(a, b)), _array(a).astype(np.float64) @ _array(b).astype(np.float64)
-    if c.shape != exact.shape or not (np.abs(c - exact) <= error_bound(a, b)).all():
-        raise AssertionError(f"the rung {r.name!r} is wrong on {tuple(a.shape)} @ {tuple(b.shape)}: it is not timed")
+    if c.shape == exact.shape and (np.abs(c - exact) <= error_bound(a, b)).all(): return
+    raise AssertionError(f"the rung {r.name!r} is wrong on {tuple(a.shape)} @ {tuple(b.shape)}: "
+                         "it is not timed")
 
-# %% ../nbs/tools/ladder.ipynb #ladder-024
+# %% ../nbs/tools/ladder.ipynb #ladder-035
 def race(
-    a,                          # Left operand, (M, K)
-    b,                          # Right operand, (K, N)
-    names=None,                 # Rungs to race; all CPU rungs unless given
-    threads: int = 1,           # For torch, Numba and NumPy's BLAS alike
-    seconds: float = 3,         # About how long to sample all of them together
+    a,                  # Left operand, (M, K)
+    b,                  # Right operand, (K, N)
+    names=None,         # Rungs to race; all CPU rungs unless given
+    threads: int = 1,   # For torch, Numba and NumPy's BLAS alike
+    seconds: float = 3, # About how long to sample all of them together
 ) -> "Race":
-    "Check each rung on these operands, then time them in turns. ValueError for a name that is no rung, AssertionError for a rung that is wrong."
-    M, K, N = matmul_shape(a, b)
-    known = rungs()
-    names = [n for n, r in known.items() if r.device == "cpu"] if names is None else list(names)
-    if missing := [n for n in names if n not in known]: raise ValueError(f"names: {missing} are no rungs; there are {', '.join(known)}")
+    """Check each rung on these operands, then time them in turns.
+
+    ValueError for a name that is no rung, shapes that do not fit, or threads that cannot be set;
+    AssertionError for a rung that is wrong."""
+    shape = matmul_shape(a, b)
+    if 0 in shape: raise ValueError(f"a @ b: (M, K, N) = {shape} leaves nothing to time")
+    field_ = _named(names)
     with _threads(threads):
-        field_ = [_enter(known[n], a, b) for n in names]
-        samples = _rounds(field_, seconds)
-    results = [Result(r, _timing([t * M / args[0].shape[0] for t in s]), args[0].shape[0], (M, K, N))
-               for (r, args, _, _), s in zip(field_, samples)]
+        entries = [_enter(r, a, b) for r in field_]
+        samples = _rounds(entries, seconds)
+    results = [_result(e, s, shape) for e, s in zip(entries, samples)]
     return Race(results, threads, this_machine())
 
+def _named(names) -> list[Rung]:
+    "The rungs of these names, all CPU rungs for None; ValueError for a name that is no rung."
+    known = rungs()
+    if names is None: return [r for r in known.values() if r.device == "cpu"]
+    names = list(names)
+    if not names: raise ValueError("names: an empty list; a race needs a rung")
+    if missing := [n for n in names if n not in known]:
+        raise ValueError(f"names: {missing} are no rungs; there are {', '.join(known)}")
+    return [known[n] for n in names]
+
+# %% ../nbs/tools/ladder.ipynb #ladder-036
 def _enter(r: Rung, a, b):
     "The rung, its operands, its calls a sample, and the seconds of one: checked and warm."
     a = a[:_rows(r, *matmul_shape(a, b))]
     args = tuple(_as_kind(x, r.takes) for x in (a, b))
-    _check(r, *args)
-    return r, args, *_warm(r.fn, args)
+    _check(r, *args)                                    # which warms it too
+    return r, args, *_calls(r.fn, args)
 
-# %% ../nbs/tools/ladder.ipynb #ladder-025
-def _rounds(field_, seconds: float) -> list[list[float]]:
-    "A sample of each contender, then again, for 5 to 50 rounds. A progress bar appears where it takes more than two seconds."
+# %% ../nbs/tools/ladder.ipynb #ladder-037
+def _rounds(entries, seconds: float) -> list[list[float]]:
+    "A sample of each contender, then again, for 5 to 50 rounds."
     from tqdm import tqdm
-    n = min(max(5, round(seconds / sum(calls * each for _, _, calls, each in field_))), 50)
-    samples = [[] for _ in field_]
-    for _ in tqdm(range(n), desc="race", unit="round", delay=2, leave=False, disable=not _shows_progress()):
-        for s, (r, args, calls, _) in zip(samples, field_): s.append(_sample(r.fn, args, calls))
+    one = sum(calls * each for _, _, calls, each in entries)
+    n = min(max(5, round(seconds / one)), 50)
+    samples = [[] for _ in entries]
+    for _ in tqdm(range(n), desc="race", unit="round", delay=2, leave=False,
+                  disable=not _shows_progress()):
+        for s, (r, args, calls, _) in zip(samples, entries): s.append(_sample(r.fn, args, calls))
     return samples
 
+def _result(entry, samples: list[float], shape: tuple) -> Result:
+    "Seconds a call for all M rows, where `rows` of them were timed."
+    r, (a, b), calls, each = entry
+    rows = a.shape[0]
+    return Result(r, _timing([t * shape[0] / rows for t in samples]), rows, shape)
+
+# %% ../nbs/tools/ladder.ipynb #ladder-039
 def _shows_progress() -> bool:
-    "On a terminal and in a notebook that somebody looks at; not in a pipe or a test."
-    import os
     return "IN_TEST" not in os.environ and (sys.stderr.isatty() or "ipykernel" in sys.modules)
 
-# %% ../nbs/tools/ladder.ipynb #ladder-028
+# %% ../nbs/tools/ladder.ipynb #ladder-042
 @dataclass(frozen=True)
 class Race:
     "The rungs on one workload: `.table()` for text, `.plot()` for a chart, `.rows` for numbers."
     results: list    # Of Result, in lesson order
     threads: int     # For all of them
     machine: Machine
-    def __getitem__(self, name: str) -> Result:
+    def __getitem__(self, name: str) -> Result: # KeyError where it did not run
         for r in self.results:
             if r.rung.name == name: return r
         raise KeyError(f"{name!r} was not in this race")
-    def faster(self, name: str, other: str) -> bool | None: # None where the spreads overlap: no order may be claimed
-        "Was `name` faster than `other`?"
+    def faster(self, name: str, other: str) -> bool | None: # None where the spreads overlap
+        "Was `name` faster than `other`? Where the spreads overlap no order may be claimed."
         a, b = self[name].timing, self[other].timing
-        return True if a.high < b.low else False if b.high < a.low else None
+        if a.high < b.low: return True
+        if b.high < a.low: return False
+        return None
+    def leaders(self) -> list[str]: # names
+        "The rung with the least median, and all whose spreads overlap with its own."
+        best = min(self.results, key=lambda r: r.timing.median).rung.name
+        return [r.rung.name for r in self.results if self.faster(best, r.rung.name) is None]
     def compare(self, name: str, other: str) -> str: # one sentence
         "How many times as fast `name` is as `other`, or that the spreads overlap."
-        a, b = self[name].timing, self[other].timing
-        if self.faster(name, other) is None: return f"No order: the spreads of {name} and {other} overlap."
-        return f"{name} takes {duration(a.median)}, {other} {duration(b.median)}: {_times(b.median / a.median)} as fast."
+        if self.faster(name, other) is None:
+            return f"No order: the spreads of {name} and {other} overlap."
+        a, b = self[name].timing.median, self[other].timing.median
+        return f"{name} takes {duration(a)}, {other} {duration(b)}: {_times(b / a)} as fast."
     @property
     def rows(self) -> list[dict]: # one a rung; times in seconds
-        return [dict(rung=r.rung.name, lesson=r.rung.lesson, shape=r.shape, threads=self.threads, median_s=r.timing.median,
-            low_s=r.timing.low, high_s=r.timing.high, gflops=r.gflops, scaled=r.scaled, rows=r.rows) for r in self.results]
+        return [_row(r, self.threads) for r in self.results]
     def table(self) -> str: return _text(self)
     def plot(self): return _plot(self)
     def _repr_html_(self): return _html(self)
     def __repr__(self): return self.table()
 
-def _times(ratio: float) -> str: return f"{ratio:,.0f} times" if ratio >= 9.5 else f"{ratio:.1f} times"
+def _times(ratio: float) -> str:
+    return f"{ratio:,.0f} times" if ratio >= 9.5 else f"{ratio:.1f} times"
 
-# %% ../nbs/tools/ladder.ipynb #ladder-029
+def _row(r: Result, threads: int) -> dict:
+    t = r.timing
+    return dict(rung=r.rung.name, lesson=r.rung.lesson, shape=r.shape, threads=threads,
+                median_s=t.median, low_s=t.low, high_s=t.high, gflops=r.gflops,
+                scaled=r.scaled, rows=r.rows)
+
+# %% ../nbs/tools/ladder.ipynb #ladder-044
 HEADS = "rung", "time", "spread", "GFLOP/s", "× first", "× previous", ""
 
 def _cells(race: Race) -> list[tuple]: # of strings, one a rung
-    "The table's body. A ratio stands only where the spreads do not overlap."
-    def ratio(new, old):
-        if new is old: return ""
-        return three_digits(old.timing.median / new.timing.median) if race.faster(new.rung.name, old.rung.name) is not None else "≈"
+    "The table's body."
     rs, out = race.results, []
     for i, r in enumerate(rs):
-        t, note = r.timing, f"{r.rows} of {r.shape[0]} rows, scaled" if r.scaled else ""
-        out.append((r.rung.name, duration(t.median), f"{duration(t.low)} to {duration(t.high)}", three_digits(r.gflops),
-                    ratio(r, rs[0]), ratio(r, rs[max(i - 1, 0)]), note))
+        t, ratios = r.timing, (_ratio(race, r, rs[0]), _ratio(race, r, rs[max(i - 1, 0)]))
+        note = f"{r.rows} of {r.shape[0]} rows, scaled" if r.scaled else ""
+        out.append((r.rung.name, duration(t.median), f"{duration(t.low)} to {duration(t.high)}",
+                    three_digits(r.gflops), *ratios, note))
     return out
+
+def _ratio(race: Race, new: Result, old: Result) -> str:
+    if new is old: return ""
+    if race.faster(new.rung.name, old.rung.name) is None: return "≈"
+    return three_digits(old.timing.median / new.timing.median)
 
 def _caption(race: Race) -> str:
     M, K, N = race.results[0].shape
     n = "one thread" if race.threads == 1 else f"{race.threads} threads"
     return f"({M}, {K}) @ ({K}, {N}) on {n} for torch, Numba and NumPy alike. {race.machine}."
 
+# %% ../nbs/tools/ladder.ipynb #ladder-045
 def _text(race: Race) -> str:
     rows = [HEADS, *_cells(race)]
-    widths = [max(len(r[i]) for r in rows) for i in range(len(HEADS))]
-    lines = ["  ".join(c.ljust(w) if i in (0, 6) else c.rjust(w) for i, (c, w) in enumerate(zip(r, widths))).rstrip() for r in rows]
-    return "\n".join([*lines, "", _caption(race)])
+    widths = [max(map(len, column)) for column in zip(*rows)]
+    return "\n".join([*(_line(r, widths) for r in rows), "", _caption(race)])
+
+def _line(cells: tuple, widths: list[int]) -> str:
+    "Name and note stand to the left of their columns, figures to the right."
+    figures = [c.rjust(w) for c, w in zip(cells, widths)][1:-1]
+    return "  ".join([cells[0].ljust(widths[0]), *figures, cells[-1]]).rstrip()
 
 def _html(race: Race) -> str:
-    def row(tag, cells): return "<tr>" + "".join(f"<{tag}>{escape(c)}</{tag}>" for c in cells) + "</tr>"
+    def row(tag, cells):
+        return "<tr>" + "".join(f"<{tag}>{escape(c)}</{tag}>" for c in cells) + "</tr>"
     body = "".join(row("td", r) for r in _cells(race))
-    return (f"<table><caption style='caption-side:bottom;text-align:left'>{escape(_caption(race))}</caption>"
+    style = "caption-side:bottom;text-align:left"
+    return (f"<table><caption style='{style}'>{escape(_caption(race))}</caption>"
             f"<thead>{row('th', HEADS)}</thead><tbody>{body}</tbody></table>")
 
-# %% ../nbs/tools/ladder.ipynb #ladder-030
+# %% ../nbs/tools/ladder.ipynb #ladder-047
 def _plot(race: Race): # a figure
     "A bar a rung on a logarithmic scale, its spread as a line through the end."
     from matplotlib.figure import Figure
-    rs = race.results
-    t = np.array([[r.timing.median, r.timing.low, r.timing.high] for r in rs])
-    fig = Figure(figsize=(7.4, 0.9 + 0.36 * len(rs)), layout="constrained")
-    ax = fig.subplots()
-    ax.barh(range(len(rs)), t[:, 0], color="#9ecae1", edgecolor="#111", height=0.62)
-    ax.hlines(range(len(rs)), t[:, 1], t[:, 2], color="#111", lw=1.6)
-    for i, r in enumerate(rs): ax.text(t[i, 2] * 1.15, i, duration(r.timing.median) + " (scaled)" * r.scaled, va="center")
-    ax.set(xscale="log", yticks=range(len(rs)), yticklabels=[r.rung.name for r in rs], xlabel="seconds, logarithmic scale",
-           xlim=(t[:, 0].min() / 3, t[:, 2].max() * 12))
-    ax.invert_yaxis(); ax.spines[["top", "right"]].set_visible(False)
-    best = min(rs, key=lambda r: r.timing.median)
-    return chart(fig, f"Of {len(rs)} rungs {best.rung.name} is fastest, at {duration(best.timing.median)}; {rs[0].rung.name} takes {duration(rs[0].timing.median)}",
-                 _caption(race))
+    fig = Figure(figsize=(7.4, 0.9 + 0.36 * len(race.results)), layout="constrained")
+    _bars(fig.subplots(), race.results)
+    first, best = race.results[0], min(race.results, key=lambda r: r.timing.median)
+    title = (f"Of {len(race.results)} rungs {' and '.join(race.leaders())} "
+             f"come first, at {duration(best.timing.median)}; "
+             f"{first.rung.name} takes {duration(first.timing.median)}")
+    return chart(fig, title, _caption(race))
+
+def _bars(ax, results: list[Result]):
+    y, names = range(len(results)), [r.rung.name for r in results]
+    t = np.array([[r.timing.median, r.timing.low, r.timing.high] for r in results])  # seconds
+    ax.barh(y, t[:, 0], color="#9ecae1", edgecolor="#111", height=0.62)
+    ax.hlines(y, t[:, 1], t[:, 2], color="#111", lw=1.6)
+    for i, r in enumerate(results):
+        label = duration(r.timing.median) + " (scaled)" * r.scaled
+        ax.text(t[i, 2] * 1.15, i, label, va="center")          # right of the spread
+    ax.set(xscale="log", yticks=y, yticklabels=names, xlabel="seconds, logarithmic scale",
+           xlim=(t[:, 0].min() / 3, t[:, 2].max() * 12))        # room for the labels
+    ax.invert_yaxis()
+    ax.spines[["top", "right"]].set_visible(False)

@@ -13,7 +13,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 # %% ../nbs/tools/machine.ipynb #machine-007
-def _capabilities() -> dict: # names and sizes as torch reports them; empty where torch is too old to say
+def _capabilities() -> dict: # name -> value; empty where torch is too old to say
     "What torch's cpuinfo knows of this processor."
     import torch
     return dict(getattr(torch.cpu, "get_capabilities", dict)())
@@ -24,6 +24,7 @@ def _last_level_cache() -> int: # bytes, 0 where unknown
     return max((int(f.read_text().strip().rstrip("K")) * 1024 for f in sizes), default=0)
 
 def _version(package: str) -> str:
+    "Of the installed package."
     try: return version(package)
     except PackageNotFoundError: return "absent"
 
@@ -40,15 +41,20 @@ class Machine:
     simd: str      # Widest vector instructions that torch uses
     system: str    # Operating system
     versions: dict # Package -> version
-    def caches(self) -> str:
-        known = [f"L{n} {kib(size)}" for n, size in ((1, self.l1), (2, self.l2), (3, self.l3)) if size]
+    def caches(self) -> str: # such as "L1 48 KiB, L2 2 MiB"
+        "The caches that are known, in words."
+        sizes = {"L1": self.l1, "L2": self.l2, "L3": self.l3}
+        known = [f"{name} {kib(size)}" for name, size in sizes.items() if size]
         return ", ".join(known) or "caches unknown"
     def __str__(self):
+        cores = "1 core" if self.cores == 1 else f"{self.cores} cores"
         packages = ", ".join(f"{k} {v}" for k, v in self.versions.items())
-        return f"{self.cpu}, {self.cores} core{'s' * (self.cores != 1)}, {self.caches()}, {self.simd}; {self.system}; {packages}"
+        return f"{self.cpu}, {cores}, {self.caches()}, {self.simd}; {self.system}; {packages}"
 
-def kib(n: int) -> str:
-    "`n` bytes in KiB or MiB."
+def kib(
+    n: int, # Bytes
+) -> str: # such as "48 KiB"
+    "`n` bytes in KiB, or in MiB from 2**20 on."
     return f"{n / 2**20:g} MiB" if n >= 2**20 else f"{n / 2**10:g} KiB"
 
 # %% ../nbs/tools/machine.ipynb #machine-009
@@ -56,37 +62,56 @@ def this_machine() -> Machine:
     "The machine that runs this cell."
     import torch
     known, logical = _capabilities(), os.cpu_count() or 1
-    l2 = known.get("l2_cache_size", 0)
-    last = _last_level_cache()
-    return Machine(known.get("cpu_name") or platform.processor() or platform.machine(), known.get("num_physical_cores", logical),
-        logical, known.get("l1d_cache_size", 0), l2, last if last > l2 else 0, torch.backends.cpu.get_cpu_capability(),
-        platform.system(), dict(Python=platform.python_version(), **{p: _version(p) for p in ("numpy", "torch", "numba")}))
+    l2, last = known.get("l2_cache_size", 0), _last_level_cache()
+    return Machine(
+        cpu=known.get("cpu_name") or platform.processor() or platform.machine(),
+        cores=known.get("num_physical_cores", logical), logical=logical,
+        l1=known.get("l1d_cache_size", 0), l2=l2, l3=last if last > l2 else 0,
+        simd=torch.backends.cpu.get_cpu_capability(), system=platform.system(),
+        versions=_versions())
+
+def _versions() -> dict: # name -> version
+    packages = {p: _version(p) for p in ("numpy", "torch", "numba")}
+    return dict(Python=platform.python_version()) | packages
 
 # %% ../nbs/tools/machine.ipynb #machine-014
 @contextmanager
 def threads(
     n: int, # For torch, Numba and NumPy's BLAS alike
 ):
-    "Within the block all three libraries run on `n` threads. ValueError unless `n` is between 1 and the number that Numba started with."
+    """Within the block all three libraries run on `n` threads; after it, on as many as before.
+
+    ValueError unless `n` is a whole number from 1 to what Numba started with."""
     import numba, torch
     from threadpoolctl import threadpool_limits
     most = numba.config.NUMBA_NUM_THREADS
-    if not (isinstance(n, int) and 1 <= n <= most): raise ValueError(f"threads: {n!r} should be a whole number from 1 to {most}")
+    if not (isinstance(n, int) and 1 <= n <= most):
+        raise ValueError(f"threads: {n!r} should be a whole number from 1 to {most}")
     was = torch.get_num_threads(), numba.get_num_threads()
     with threadpool_limits(n):
-        torch.set_num_threads(n); numba.set_num_threads(n)
+        _set_threads(n, n)
         try: yield
-        finally: torch.set_num_threads(was[0]); numba.set_num_threads(was[1])
+        finally: _set_threads(*was)
 
-# %% ../nbs/tools/machine.ipynb #machine-015
+def _set_threads(for_torch: int, for_numba: int):
+    import numba, torch
+    torch.set_num_threads(for_torch)
+    numba.set_num_threads(for_numba)
+
+# %% ../nbs/tools/machine.ipynb #machine-016
 def thread_counts() -> dict: # library -> threads that it would use now
     "How many threads torch, Numba and NumPy's BLAS are set to."
-    import numba, numpy, torch
-    from threadpoolctl import threadpool_info
-    blas = [i for i in threadpool_info() if i["user_api"] == "blas"]
-    return dict(torch=torch.get_num_threads(), numba=numba.get_num_threads(), numpy=max((i["num_threads"] for i in blas), default=1))
+    import numba, torch
+    blas = max((i["num_threads"] for i in _blas()), default=1)
+    return dict(torch=torch.get_num_threads(), numba=numba.get_num_threads(), numpy=blas)
 
-def blas_name() -> str: # such as "openblas 0.3.31"
+def blas_name() -> str: # such as "openblas 0.3.31"; "unknown" where none is found
     "Which library does the products of NumPy. (Torch has its own inside.)"
+    names = {f"{i['internal_api']} {i['version']}" for i in _blas()}
+    return ", ".join(sorted(names)) or "unknown"
+
+def _blas() -> list[dict]:
+    "What threadpoolctl knows of the BLAS libraries that are loaded, NumPy's among them."
+    import numpy
     from threadpoolctl import threadpool_info
-    return ", ".join(sorted({f"{i['internal_api']} {i['version']}" for i in threadpool_info() if i["user_api"] == "blas"})) or "unknown"
+    return [i for i in threadpool_info() if i["user_api"] == "blas"]

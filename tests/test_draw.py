@@ -116,8 +116,30 @@ def test_the_sum_is_an_equation_that_holds():
         left, right = draw_matmul(a, b, 2, 4).title.split(" of B = ")[1].split(" = ")
         assert eval(left) == int(right) == (a @ b)[2, 4] and left.count("*") == k
 
+def test_a_negative_factor_is_bracketed():
+    assert draw_matmul([[2, -3]], [[-4], [-5]]).title.endswith("= 2*(-4) + -3*(-5) = 7")
+
 def test_rounding_is_owned_up_to():
     assert "≈" in draw_matmul([[1 / 3]], [[3.0]]).title and "≈" not in draw_matmul([[0.5]], [[3.0]]).title
+
+@pytest.mark.parametrize("n,limit,keep,shown", [
+    (7, 7, None, [0, 1, 2, 3, 4, 5, 6]), (8, 7, None, [0, 1, 2, None, 5, 6, 7]), (784, 7, 3, [0, 1, None, 3, None, 782, 783]),
+    (784, 7, 2, [0, 1, 2, None, 781, 782, 783]), (10, 7, 7, [0, 1, 2, None, 7, 8, 9]), (784, 4, 300, [None, 300, None]),
+    (784, 4, 0, [0, None, 783]), (8, 5, 2, [0, None, 2, None, 7])])
+def test_elide(n, limit, keep, shown): assert elide(n, limit, keep) == shown
+
+def test_a_gap_stands_for_something_left_out():
+    for n, limit, keep in itertools.product(range(1, 20), (3, 4, 5, 6, 7), range(20)):
+        shown = elide(n, limit, keep if keep < n else None)
+        seen = [v for v in shown if v is not None]
+        assert len(shown) <= limit and seen == sorted(set(seen)) and (keep >= n or keep in seen)
+        for p, q in zip(shown, shown[1:]): assert q is None or p is None or q == p + 1
+        for p, gap, q in zip(shown, shown[1:], shown[2:]): assert gap is not None or q > p + 1
+
+def test_gaps_are_narrow():
+    boxes = parts(draw_matmul(ints(1, 784), ints(784, 1)), "rect")
+    xs = [float(r.get("x")) for r in boxes if r.get("fill") == A_COLOR]
+    assert np.diff(xs).tolist() == [36, 36, 36 + draw.GAP, 36, 36]
 
 def test_k_shows_its_own_product():
     a, b = ints(5, 784), ints(784, 10)
@@ -157,6 +179,10 @@ def test_broadcast_agrees_with_numpy(p, q):
     assert sum(r.get("stroke-dasharray") is not None for r in parts(fig, "rect")) == 2*np.size(a + b) - np.size(a) - np.size(b)
     assert f"= {shape};" in fig.title and ("nothing is repeated" in fig.title) == (np.size(a) == np.size(b) == np.size(a + b))
 
+@pytest.mark.parametrize("p,q", [((4, 2), (3,)), ((2,), (3,)), ((4, 2), (6, 2)), ((2, 3), (4, 3))])
+def test_only_a_size_of_one_stretches(p, q):
+    with pytest.raises(ValueError, match=re.escape(f"a {p} + b {q}: axis")): draw_broadcast(ints(*p), ints(*q))
+
 def test_broadcast_names_how_often():
     assert draw_broadcast(ints(4, 1), ints(3)).title.endswith("the column of a 3 times, the row of b 4 times")
     assert draw_broadcast(ints(2, 3), ints(1)).title.endswith("repeated: the one value of b 6 times")
@@ -171,6 +197,9 @@ def test_broadcast_steps_grow():
     dashed = [sum(r.get("stroke-dasharray") is not None for r in parts(f, "rect")) for f in steps]
     assert dashed == [0, 1, 2 + 8 + 9, 2 + 8 + 9]      # b's added axis; then 1→3, 1→4 and the repeats of each
     assert [f.title.split()[0] for f in steps] == ["a", "with", "every", "a"]
+    sizes = [[t.text for t in parts(f, "text") if "→" in t.text] for f in steps]
+    assert sizes == [[], [], ["1→3", "1→4"], ["1→3", "1→4"]]
+    assert [len(filled(f, C_COLOR)) for f in steps] == [0, 0, 0, 2 + 12]
 
 def test_digit_holds_the_pixels():
     image = rng.integers(0, 256, (28, 28)).astype(np.uint8)
@@ -187,7 +216,7 @@ def test_digit_holds_the_pixels():
     assert np.array_equal(255 - lines[:, 1:].astype(int), image) and not lines[:, 0].any()
 
 def test_digit_counts_ink_and_takes_both_scales():
-    image = np.zeros((28, 28), np.uint8); image[3, :5] = 255
+    image = np.zeros((28, 28), np.uint8); image[3, :5] = 255, 1, 9, 99, 200
     assert draw_digit(image, 1).title == "digit: 1; pixels with ink: 5"
     assert draw_digit(image / 255, 1).svg == draw_digit(image.ravel(), 1).svg == draw_digit(image, 1).svg
 
@@ -226,7 +255,7 @@ def test_strange_numbers_are_drawn():
     (lambda: draw_broadcast(ints(2, 2, 2), ints(2)), ValueError, "a (2, 2, 2) + b (2,): at most 2-D"),
     (lambda: draw_broadcast(ints(2), ints(2), "@"), ValueError, "op is '@'"),
     (lambda: draw_digit(np.zeros((27, 28))), ValueError, "(27, 28)"),
-    (lambda: draw_digit(np.zeros((2, 784))), ValueError, "draw_digits takes several"),
+    (lambda: draw_digit([[0] * 784] * 2), ValueError, "draw_digits takes several"),
     (lambda: draw_digit(np.full(784, 1.01)), ValueError, "must lie in 0 to 1"),
     (lambda: draw_digit(np.full(784, np.nan)), ValueError, "NaN"),
     (lambda: draw_digit(np.full(784, -1)), ValueError, "0 to 255"),
@@ -257,9 +286,10 @@ def test_figures_stay_small():
 @pytest.mark.parametrize("stepper", steppers(), ids=lambda s: s.title.split(":")[0])
 def test_stepper_markup(stepper):
     form = ElementTree.fromstring(re.sub(r"<input([^>]*?)( checked)?>", r"<input\1 checked='\2'/>", stepper._repr_html_()))
-    assert form.tag == "form" and form.get("method") == "dialog" and form.get("data-lm-suppress-shortcuts") == "true"
+    assert form.tag == "form" and form.get("method") == "dialog"
     radios = list(form.iter("input"))
     assert [r.get("checked") for r in radios] == [" checked"] + [""] * (len(stepper.frames) - 1)
+    assert all(r.get("data-lm-suppress-shortcuts") == "true" for r in radios)  # on the focused element itself, or Lab takes the key
     assert len({r.get("name") for r in radios}) == 1 and not any(e.get("id") or e.get("for") for e in form.iter())
     assert not list(form.iter("script"))
     steps = list(form.find("fieldset"))[1:]

@@ -79,7 +79,7 @@ def test_kept_outputs_hold_no_path_error_or_warning(root, pattern):
 
 def test_code_lines_fit_the_page(root):
     long = [f"{p.name}: {line[:60]}" for p in notebooks(root) for c in cells(p) if c["cell_type"] == "code"
-            for line in source(c).splitlines() if len(line) > 150]
+            for line in source(c).splitlines() if len(line) > 100]
     assert not long, long
 
 # ---------------------------------------------------------------- who may import whom
