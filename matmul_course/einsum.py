@@ -20,21 +20,24 @@ def draw_layers(
     a, # Left operand, (M, K), NumPy or torch; 4 of each at most, so that it fits
     b, # Right operand, (K, N)
 )->Figure: # Its title says what is added up
-    "`ik,kj->ikj` as a layer for each k, and C as their sum. ValueError where the shapes do not fit."
+    "`ik,kj->ikj`, a layer for each k, and C as their sum. ValueError where shapes do not fit."
     M,K,N = matmul_shape(a, b)
     a, b = np.asarray(a), np.asarray(b)
     if not {M, K, N} <= {1, 2, 3, 4}:
         raise ValueError(f"a {a.shape}, b {b.shape}: only sizes of 1 to 4 can be drawn")
     cube = np.einsum("ik,kj->ikj", a, b)
-    w = max(36, 12 + 8 * max(len(number(v)) for m in (a, b, cube, a @ b) for v in m.ravel().tolist()))
+    values = np.concatenate([m.ravel() for m in (a, b, cube, a @ b)]).tolist()
+    w = max(36, 12 + 8 * max(len(number(v)) for v in values))
     x = [28 + k * (w * (N + 1) + 48) for k in range(K + 1)]            # of each layer, and of C
     middle, low = 70 + 16 * M, 90 + 32 * M
     layers = [_layer(a[:, [k]], b[[k]], cube[:, k], x[k], w) for k in range(K)]
     signs = [text(x[k] - 20, middle, "=" if k == K else "+", size=20) for k in range(1, K + 1)]
     names = [text(x[k] + 4 + w * (N + 1) / 2, low, f"k={k}") for k in range(K)]
     names.append(text(x[K] + w * N / 2, low, "ij"))
-    body = layers + [grid(a @ b, x[K], 70, (w, 32), C_COLOR)] + signs + [group(*names, font_weight="bold")]
-    title = f"A {a.shape}, B {b.shape}: the cube ikj has {K} layers, a column of A times a row of B each; their sum is C"
+    total = grid(a @ b, x[K], 70, (w, 32), C_COLOR)
+    body = [*layers, total, *signs, group(*names, font_weight="bold")]
+    title = (f"A {a.shape}, B {b.shape}: the cube ikj has {K} layers, "
+             "a column of A times a row of B each; their sum is C")
     return Figure("".join(body), x[K] + w * N + 28, low + 20, title)
 
 def _layer(column, row, products, x, w):
@@ -64,7 +67,8 @@ def _labels(
     "ValueError where the letters cannot stand for `ndim` axes."
     head, dots, tail = (part.replace(" ", "") for part in term.partition("..."))
     if bad := set(head + tail) - set(ascii_letters):
-        raise ValueError(f"spec: {term!r} has {min(bad)!r}; {who} takes letters, spaces and one '...'")
+        raise ValueError(f"spec: {term!r} has {min(bad)!r}; "
+                         f"{who} takes letters, spaces and one '...'")
     rest = ndim - len(head + tail)                         # axes that have no letter
     if rest < 0 or rest and not dots:
         raise ValueError(f"spec: {term!r} names {len(head + tail)} axes; {who} has {ndim}")
@@ -88,7 +92,8 @@ def _parse(
     output = _labels(right, len(dots) + sum(map(str.isalpha, right)), "the result")
     for l in output:
         if output.count(l) > 1 or l not in every:
-            raise ValueError(f"spec: {spec!r} keeps {l!r}, which should be there once, and on the left too")
+            raise ValueError(f"spec: {spec!r} keeps {l!r}, "
+                             "which should be there once, and on the left too")
     return inputs, output
 
 # %% ../nbs/05_einsum.ipynb #05-einsum-101
@@ -100,7 +105,8 @@ def _diagonal(
     size, stride = {}, {}
     for l, n, step in zip(labels, x.shape, x.strides):
         if size.setdefault(l, n) != n:
-            raise ValueError(f"operands: {l!r} is {size[l]} and {n} in one operand, of shape {x.shape}")
+            raise ValueError(f"operands: {l!r} is {size[l]} and {n} in one operand, "
+                             f"of shape {x.shape}")
         stride[l] = stride.get(l, 0) + step
     return as_strided(x, tuple(size.values()), tuple(stride.values())), list(size)
 
@@ -129,10 +135,12 @@ def _align(
 
 # %% ../nbs/05_einsum.ipynb #05-einsum-115
 def einsum_by_hand(
-    spec:str,  # Such as "ik,kj->ij"; the result may be left out, "..." stands for axes without a letter
+    spec:str,  # Such as "ik,kj->ij"; "..." stands for axes without a letter
     *operands, # NumPy arrays, or what becomes one
 ): # Array or NumPy number, of dtype `np.result_type(*operands)`; a view where that is enough
-    "What `np.einsum(spec, *operands)` gives. ValueError where it raises one; TypeError for no string, or no numbers."
+    """What `np.einsum(spec, *operands)` gives. ValueError where it raises one.
+
+    TypeError for a spec that is no string, or operands that are no numbers."""
     if not isinstance(spec, str):
         raise TypeError(f"spec: {type(spec).__name__} should be a string such as 'ik,kj->ij'")
     operands = [np.asarray(x) for x in operands]
@@ -141,7 +149,7 @@ def einsum_by_hand(
     if dtype.kind not in "biufcO": raise TypeError(f"operands: {dtype} is no dtype of numbers")
     views = [_diagonal(x, labels) for x, labels in zip(operands, inputs)]
     _sizes(views)
-    axes = output + sorted(set(sum(inputs, [])) - set(output))       # what is kept, then what is summed
+    axes = output + sorted(set(sum(inputs, [])) - set(output))     # kept first, then summed
     aligned = [_align(x, labels, axes) for x, labels in views]
     product = reduce(lambda x, y: np.multiply(x, y, dtype=dtype), aligned)
     summed = tuple(range(len(output), len(axes)))
