@@ -26,6 +26,6 @@ setup(
     install_requires=lines("requirements"),
     extras_require=dict(course=course, dev=course + lines("dev_requirements"), gpu=lines("gpu_requirements")),
     packages=find_packages(include=[facts["lib_name"], facts["lib_name"] + ".*"]),
-    package_data={facts["lib_name"]: ["mnist.npz", "mnist.LICENSE.md", "py.typed"]},
+    package_data={facts["lib_name"]: ["mnist.npz", "mnist.LICENSE.md", "py.typed", "lab/*.json"]},
     entry_points=dict(console_scripts=lines("console_scripts")),
 )

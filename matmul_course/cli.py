@@ -9,6 +9,7 @@ __all__ = ['LAB', 'MISSING', 'FOOT', 'notebooks', 'has_display', 'is_root', 'lab
 # %% ../nbs/tools/cli.ipynb #cli-003
 import argparse, json, os, re, shutil, sys, time
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from importlib.resources import files
 from multiprocessing import get_context
 from pathlib import Path
 
@@ -36,9 +37,10 @@ def is_root() -> bool:
 # %% ../nbs/tools/cli.ipynb #cli-008
 LAB = ("--LabApp.default_url=/lab/tree/index.ipynb", "--ServerApp.ip=127.0.0.1",
        "--LabApp.news_url=None", "--Application.log_level=WARN",
-       "--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate")
+       "--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate",
+       f"--LabApp.app_settings_dir={files('matmul_course')/'lab'}")
 
-# %% ../nbs/tools/cli.ipynb #cli-010
+# %% ../nbs/tools/cli.ipynb #cli-012
 def lab_options(
     folder: Path,            # The notebooks
     browser: bool = True,    # Open one, where there is a display
@@ -58,7 +60,7 @@ def lab_options(
                     "on this machine's loopback address only.")
     return options, said
 
-# %% ../nbs/tools/cli.ipynb #cli-014
+# %% ../nbs/tools/cli.ipynb #cli-016
 MISSING = ('JupyterLab is missing. It is in the extra "course": '
            'python -m pip install -c constraints.txt -e ".[course]"')
 
@@ -79,7 +81,7 @@ def _port(text: str) -> int:
     if text.isdigit() and 1 <= int(text) <= 65535: return int(text)
     raise argparse.ArgumentTypeError(f"{text!r} should be a number from 1 to 65535")
 
-# %% ../nbs/tools/cli.ipynb #cli-015
+# %% ../nbs/tools/cli.ipynb #cli-017
 def _parser() -> argparse.ArgumentParser:
     from matmul_course import __version__
     p = argparse.ArgumentParser("matmul-course", description="Open the course in JupyterLab.")
@@ -94,7 +96,7 @@ def main(
     "The command `matmul-course`. SystemExit with 2 where an option is wrong."
     return lab(_parser().parse_args(argv))
 
-# %% ../nbs/tools/cli.ipynb #cli-020
+# %% ../nbs/tools/cli.ipynb #cli-022
 def _find(path: str | None) -> list[Path]:
     "The notebooks at `path`: one, or all below a folder. SystemExit where there are none."
     from nbdev.config import get_config
@@ -111,7 +113,7 @@ def _flags(text) -> list[str]:
     "Flags from one string or from a list: nbdev's own setting may be either."
     return text.split() if isinstance(text, str) else list(text)
 
-# %% ../nbs/tools/cli.ipynb #cli-021
+# %% ../nbs/tools/cli.ipynb #cli-023
 def _run(notebook: str, options: dict) -> bool:
     "Run one notebook with nbdev, in this process."
     from nbdev.test import test_nb
@@ -127,7 +129,7 @@ def _run_apart(notebook: Path, options: dict) -> tuple[bool, float]:
             ok = False
     return ok, time.perf_counter() - start
 
-# %% ../nbs/tools/cli.ipynb #cli-023
+# %% ../nbs/tools/cli.ipynb #cli-025
 def _cells(
     notebook: Path,   # To count in
     skip: list[str],  # Flags of cells that are left out
@@ -155,7 +157,7 @@ def _test_parser() -> argparse.ArgumentParser:
     option("--cell-timeout", "--cell_timeout", type=int, help="seconds for a cell; 0 for no limit")
     return p
 
-# %% ../nbs/tools/cli.ipynb #cli-024
+# %% ../nbs/tools/cli.ipynb #cli-026
 def nbdev_test(
     argv=None, # Words after the command's name; those of this process unless given
 ):
@@ -171,7 +173,7 @@ def nbdev_test(
     results = _run_all(counts, args.n_workers, options)
     return _sum_up(results, counts, skip, args.timing)
 
-# %% ../nbs/tools/cli.ipynb #cli-026
+# %% ../nbs/tools/cli.ipynb #cli-028
 def _run_all(
     counts: dict,         # Notebook -> cells that run, cells left out
     workers: int | None,  # Notebooks at a time; one for each two cores unless given
@@ -187,7 +189,7 @@ def _run_all(
     with ThreadPoolExecutor(max(1, workers)) as pool:
         return list(pool.map(one, [f for f in counts if counts[f][0]]))
 
-# %% ../nbs/tools/cli.ipynb #cli-027
+# %% ../nbs/tools/cli.ipynb #cli-029
 def _sum_up(
     results: list[tuple], # Notebook, passed, seconds
     counts: dict,         # Notebook -> cells that run, cells left out
@@ -205,7 +207,7 @@ def _sum_up(
     print(f"notebooks: {len(results) - bad} passed, {bad} failed, {skipped} skipped")
     if failed or not results: raise SystemExit(1)
 
-# %% ../nbs/tools/cli.ipynb #cli-038
+# %% ../nbs/tools/cli.ipynb #cli-040
 FOOT = "<!-- Made from nbs/index.ipynb by nbdev_prepare: change it there. -->"
 
 def readme(
@@ -224,7 +226,7 @@ def _links(text: str) -> str:
     "Links that lead to a file lead into `nbs/`; those to the web or to a heading stay."
     return re.sub(r"\]\((?!https?:|#)", "](nbs/", text)
 
-# %% ../nbs/tools/cli.ipynb #cli-039
+# %% ../nbs/tools/cli.ipynb #cli-041
 def _shown(
     cell: dict,     # A code cell of the notebook
     source: str,    # Its code, without the mark
@@ -251,7 +253,7 @@ def write_readme():
         (nbs/"images"/name).write_text(svg, encoding="utf-8", newline="\n")
     (nbs.parent/"README.md").write_text(text, encoding="utf-8", newline="\n")
 
-# %% ../nbs/tools/cli.ipynb #cli-045
+# %% ../nbs/tools/cli.ipynb #cli-047
 def nbdev_export():
     "The command `nbdev_export`: write the modules from the notebooks."
     from nbdev.doclinks import nbdev_export as export

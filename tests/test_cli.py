@@ -60,6 +60,8 @@ def test_matmul_course_serves_the_course_behind_its_token(tmp_path):
         assert status == 200
         assert ask(f"{url[1]}/api/contents/index.ipynb?{url[0].partition('?')[2]}") == 200
         assert ask(f"{url[1]}/api/contents/index.ipynb") == 403
+        page = urllib.request.urlopen(url[0], timeout=5).read().decode()
+        assert "apputils-extension:announcements" in re.search(r'"disabledExtensions": \[(.*?)\]', page, re.S)[1]
         text = "".join(said)
         assert "The course is in" in text and "no browser is opened" in text
         assert ("You are root" in text) == (hasattr(os, "geteuid") and os.geteuid() == 0)
