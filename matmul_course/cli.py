@@ -7,7 +7,7 @@ __all__ = ['LAB', 'MISSING', 'FOOT', 'notebooks', 'has_display', 'is_root', 'lab
            'write_readme', 'nbdev_export', 'nbdev_clean', 'nbdev_prepare']
 
 # %% ../nbs/tools/cli.ipynb #cli-003
-import argparse, json, os, re, shutil, sys, time
+import argparse, json, os, re, shutil, sys, threading, time
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from importlib.resources import files
 from multiprocessing import get_context
@@ -78,7 +78,7 @@ def lab(
 
 def _port(text: str) -> int:
     "`text` as a port; argparse shows the error to the person."
-    if text.isdigit() and 1 <= int(text) <= 65535: return int(text)
+    if text.isascii() and text.isdigit() and 1 <= int(text) <= 65535: return int(text)
     raise argparse.ArgumentTypeError(f"{text!r} should be a number from 1 to 65535")
 
 # %% ../nbs/tools/cli.ipynb #cli-017
@@ -115,9 +115,24 @@ def _flags(text) -> list[str]:
 
 # %% ../nbs/tools/cli.ipynb #cli-023
 def _run(notebook: str, options: dict) -> bool:
-    "Run one notebook with nbdev, in this process."
+    "Run one notebook with nbdev, in this process. An error that is only printed fails it too."
     from nbdev.test import test_nb
-    return test_nb(notebook, **options)[0]
+    lost = _noted()
+    ok = test_nb(notebook, **options)[0]
+    if lost: print(f"{notebook}: errors that no cell raised, in {lost}", file=sys.stderr)
+    return ok and not lost
+
+def _noted() -> list[str]: # grows as errors are printed and dropped
+    "Note errors in threads, in `__del__`, in displays and in magics."
+    from execnb.shell import CaptureShell
+    lost = []
+    def note(owner, name, where):
+        was = getattr(owner, name)
+        setattr(owner, name, lambda *a, **k: (lost.append(where), was(*a, **k))[1])
+    note(threading, "excepthook", "a thread")
+    note(sys, "unraisablehook", "__del__")
+    note(CaptureShell, "showtraceback", "a display or a magic")
+    return lost
 
 def _run_apart(notebook: Path, options: dict) -> tuple[bool, float]:
     "Passed, and seconds: in a process of its own, so that a crash fails this notebook alone."

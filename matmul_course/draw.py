@@ -18,6 +18,7 @@ from math import ceil
 from operator import index
 from struct import pack
 from textwrap import wrap
+from types import SimpleNamespace
 from urllib.parse import quote
 from xml.etree import ElementTree
 import numpy as np
@@ -62,23 +63,42 @@ def tag(
     **attrs,  # stroke_width=2 becomes stroke-width='2'; None is left out
 )->str: # One SVG element
     "An SVG element as text; values are escaped."
-    head = name + "".join(f" {k.replace('_', '-')}='{_attr(v)}'" for k, v in attrs.items() if v is not None)
+    given = {k.replace("_", "-"): _attr(v) for k, v in attrs.items() if v is not None}
+    head = name + "".join(f" {k}='{v}'" for k, v in given.items())
     return f"<{head}>{''.join(inside)}</{name}>" if inside else f"<{head}/>"
 
 # %% ../nbs/tools/draw.ipynb #draw-017
-def group(*inside, **style):
+def group(
+    *inside, # Elements, as strings
+    **style, # What they share, such as fill=INK
+)->str: # One <g>
     "Elements that share a style."
     return tag("g", *inside, **style)
 
-def rect(x, y, width, height, **style):
+# %% ../nbs/tools/draw.ipynb #draw-018
+def rect(
+    x:float,      # Left edge, px
+    y:float,      # Upper edge, px
+    width:float,  # px
+    height:float, # px
+    **style,      # As for `tag`
+)->str: # One <rect>
     "A rectangle from its top left corner."
     return tag("rect", x=x, y=y, width=width, height=height, **style)
 
-def text(x, y, words, size=None, **style):
-    "Words centred on (x, y). The baseline is set by hand: renderers differ in `dominant-baseline`."
-    return tag("text", escape(str(words)), x=x, y=y + round(0.35 * (size or 13)), font_size=size, **style)
-
 # %% ../nbs/tools/draw.ipynb #draw-020
+def text(
+    x:float,         # The middle of the words, px
+    y:float,         # Likewise, downwards
+    words,           # What is written; escaped
+    size:float=None, # Of the letters, px; 13 where it is left out
+    **style,         # As for `tag`
+)->str: # One <text>
+    "Words centred on (x, y)."
+    base = y + round(0.35 * (size or 13))
+    return tag("text", escape(str(words)), x=x, y=base, font_size=size, **style)
+
+# %% ../nbs/tools/draw.ipynb #draw-023
 def number(
     value, # A number, or a string, which stays as it is
 )->str: # At most eight characters for a number
@@ -88,7 +108,7 @@ def number(
     if v.is_integer() and abs(v) < 1e6: return str(int(v))
     return f"{v:.0f}" if 1000 <= abs(v) < 1e6 else f"{v:.3g}"
 
-# %% ../nbs/tools/draw.ipynb #draw-023
+# %% ../nbs/tools/draw.ipynb #draw-026
 def elide(
     n:int,         # How many there are
     limit:int=7,   # How many places there are to show them, from 3
@@ -97,18 +117,19 @@ def elide(
     "Both ends of `range(n)`, and `keep`."
     if n <= limit: return list(range(n))
     ends = (limit - 1) // 2
-    if keep is None or keep < ends or keep >= n - ends: return [*range(ends), None, *range(n - ends, n)]
-    ends = (limit - 3) // 2
+    if keep is None or keep < ends or keep >= n - ends:
+        return [*range(ends), None, *range(n - ends, n)]
+    ends = (limit - 3) // 2  # a second gap and `keep` take two places more
     return [*range(ends), None, keep, None, *range(n - ends, n)]
 
-# %% ../nbs/tools/draw.ipynb #draw-026
-def frame(*rects):
+# %% ../nbs/tools/draw.ipynb #draw-031
+def frame(
+    *rects, # From `rect`
+)->str: # One <g>; "" where there are none
     "Rectangles as thick outlines: what the figure is about."
     return group(*rects, fill="none", stroke=INK, stroke_width=3) if rects else ""
 
-_word = text  # `grid` has a parameter called text
-
-# %% ../nbs/tools/draw.ipynb #draw-028
+# %% ../nbs/tools/draw.ipynb #draw-033
 GAP = 20 # Width or height of a gap, px
 
 def places(
@@ -121,46 +142,60 @@ def places(
     for n in indices: out.append(out[-1] + (GAP if n is None else size))
     return out
 
-# %% ../nbs/tools/draw.ipynb #draw-031
+# %% ../nbs/tools/draw.ipynb #draw-036
 def _at(style, r, c): return style(r, c) if callable(style) else style
 
 def _boxes(cells, size, fill, dash):
-    "The cells' rectangles, grouped by colour: half of a figure's bytes would be the same few colours."
+    "The cells' rectangles, in one group for each colour."
     drawn = {}
     for r, c, x, y in cells:
         box = rect(x, y, *size, stroke_dasharray="4 3" if _at(dash, r, c) else None)
         drawn.setdefault(_at(fill, r, c), []).append(box)
     return group(*[group(*boxes, fill=color) for color, boxes in drawn.items()], stroke=LINE)
 
+# %% ../nbs/tools/draw.ipynb #draw-037
+_word = text  # `grid` has a parameter called text
+
 def _gap(r, c, x, y, cell):
     "Three dots in the middle of a gap, along the axis that is cut."
     w, h = GAP if c is None else cell[0], GAP if r is None else cell[1]
-    return _word(x + w/2, y + h/2, "⋱" if r is None and c is None else "⋮" if r is None else "⋯")
+    dots = "⋯" if r is not None else "⋮" if c is not None else "⋱"
+    return _word(x + w/2, y + h/2, dots)
+
+# %% ../nbs/tools/draw.ipynb #draw-039
+def _slots(rows, cols, x, y, cell):
+    "(row, column, x, y) for each place of a table; None for the row or column of a gap."
+    xs, ys = places(cols, x, cell[0]), places(rows, y, cell[1])
+    return [(r, c, u, v) for r, v in zip(rows, ys) for c, u in zip(cols, xs)]
 
 def grid(
     m,               # (R, C) array or nested list of numbers or strings
-    x, y,            # Top left corner, px
+    x:float,         # Left edge, px
+    y:float,         # Upper edge, px
     cell=(40, 32),   # Width and height of a cell, px
     fill=PAPER,      # Colour of a cell; where it is None, there is no cell
     outline=False,   # Whether a cell has a thick outline
     text=number,     # How a value is written; None writes nothing
     dash=False,      # Whether a cell's border is dashed
-    rows=None, cols=None, # The indices to show, None for a gap (see `elide`); all by default
-)->str: # An SVG group
+    rows=None,       # The indices to show, None for a gap (see `elide`); all by default
+    cols=None,       # Likewise
+)->str: # SVG groups
     "A table of cells. `fill`, `outline` and `dash` may be functions of (row, column)."
     m, (w, h) = np.asarray(m), cell
-    rows, cols = range(m.shape[0]) if rows is None else rows, range(m.shape[1]) if cols is None else cols
-    xs, ys = places(cols, x, w), places(rows, y, h)
-    slots = [(r, c, u, v) for r, v in zip(rows, ys) for c, u in zip(cols, xs)]
+    rows = range(m.shape[0]) if rows is None else rows
+    cols = range(m.shape[1]) if cols is None else cols
+    slots = _slots(rows, cols, x, y, cell)
     cells = [s for s in slots if None not in s[:2] and _at(fill, *s[:2])]
     thick = [rect(u, v, w, h) for r, c, u, v in cells if _at(outline, r, c)]
-    dots = [_gap(r, c, u, v, cell) for r, c, u, v in slots if r is None or c is None]
+    dots = [_gap(*s, cell) for s in slots if None in s[:2]]
     words = [_word(u + w/2, v + h/2, text(m[r, c].item())) for r, c, u, v in cells if text]
     return _boxes(cells, cell, fill, dash) + frame(*thick) + group(*dots, *words)
 
-# %% ../nbs/tools/draw.ipynb #draw-034
-FONT = "ui-monospace, Menlo, Consolas, 'DejaVu Sans Mono', monospace"  # every character 0.6 em wide
+# %% ../nbs/tools/draw.ipynb #draw-042
+FONT = "ui-monospace, Menlo, Consolas, 'DejaVu Sans Mono', monospace" # 0.6 em to a character
 CHAR = 7.8 # Width of a character at 13 px, px
+_SHRINK = "max-width:100%;height:auto"
+_TYPE = dict(style=_SHRINK, font_family=FONT, font_size=13, text_anchor="middle", fill=INK)
 
 class Figure:
     "A drawing on its own light paper, with a title that says what it shows."
@@ -172,22 +207,24 @@ class Figure:
     ):
         self.title, self.scale = title, min(1, 760 / width)
         paper = rect(0, 0, width, height, rx=8, fill=PAPER)
-        self.svg = tag("svg", tag("title", escape(title)), paper, body, xmlns="http://www.w3.org/2000/svg",
-            role="img", aria_label=title, viewBox=f"0 0 {width:g} {height:g}", width=width * self.scale,
-            height=height * self.scale, style="max-width:100%;height:auto", font_family=FONT, font_size=13,
-            text_anchor="middle", fill=INK)
+        self.svg = tag("svg", tag("title", escape(title)), paper, body,
+            xmlns="http://www.w3.org/2000/svg", role="img", aria_label=title,
+            viewBox=f"0 0 {width:g} {height:g}",
+            width=width * self.scale, height=height * self.scale, **_TYPE)
 
-    def _repr_svg_(self): return self.svg
-    def _repr_html_(self): return f'<img alt="{escape(self.title)}" src="{_uri(self.svg)}" style="max-width:100%;height:auto"/>'
     def __repr__(self): return self.title
+    def _repr_svg_(self): return self.svg
+    def _repr_html_(self):
+        return f'<img alt="{escape(self.title)}" src="{_uri(self.svg)}" style="{_SHRINK}"/>'
 
-# %% ../nbs/tools/draw.ipynb #draw-035
+# %% ../nbs/tools/draw.ipynb #draw-044
 def _uri(svg):
-    "`svg` as the address of an image, fit for double quotes. Base64 would be a third longer."
+    "`svg` as the address of an image, fit for double quotes."
     encoded = quote(svg, safe=" !$&'()*+,-./:;<=>?@[]_{|}~")
-    return "data:image/svg+xml;charset=utf-8," + encoded.replace("&", "&amp;").replace("<", "&lt;")
+    encoded = encoded.replace("&", "&amp;").replace("<", "&lt;")
+    return "data:image/svg+xml;charset=utf-8," + encoded
 
-# %% ../nbs/tools/draw.ipynb #draw-038
+# %% ../nbs/tools/draw.ipynb #draw-047
 SVG = "{http://www.w3.org/2000/svg}"
 
 def _painted(node, fill=INK):
@@ -201,76 +238,93 @@ def parts(
     name:str,      # "rect", "text", "image", ...
 )->list: # Elements in drawing order, each with its fill, inherited or its own
     "The elements called `name` in a figure, for checking it."
-    found = [(node, fill) for node, fill in _painted(ElementTree.fromstring(figure.svg)) if node.tag == SVG + name]
+    every = _painted(ElementTree.fromstring(figure.svg))
+    found = [(node, fill) for node, fill in every if node.tag == SVG + name]
     for node, fill in found: node.set("fill", fill)
     return [node for node, _ in found]
 
-# %% ../nbs/tools/draw.ipynb #draw-041
+# %% ../nbs/tools/draw.ipynb #draw-050
 def _covers(box, x, y):
+    "Whether the <rect> `box` reaches over (x, y)."
     left, top, width, height = [float(box.get(k)) for k in ("x", "y", "width", "height")]
     return left <= x <= left + width and top <= y <= top + height
+
+def _middle(word):
+    "The middle of a <text>: its y is the baseline, some 4 px lower."
+    return float(word.get("x")), float(word.get("y")) - 4
 
 def weakest_text(
     figure:Figure, # What was drawn
 )->tuple: # (contrast ratio, the text)
-    "The text that is hardest to read against what it stands on."
+    "The text that is hardest to read where it stands. ValueError for a figure without text."
     below, found = [], []
     for node, fill in _painted(ElementTree.fromstring(figure.svg)):
         if node.tag == SVG + "rect" and fill != "none": below.append((node, fill))
         if node.tag != SVG + "text": continue
-        x, y = float(node.get("x")), float(node.get("y")) - 4
-        under = [color for box, color in below if _covers(box, x, y)]
+        under = [color for box, color in below if _covers(box, *_middle(node))]
         found.append((contrast(fill, under[-1]) if under else 0, node.text))
     return min(found)
 
-# %% ../nbs/tools/draw.ipynb #draw-045
+# %% ../nbs/tools/draw.ipynb #draw-054
 def _array(x, name):
     "`x`, from NumPy or torch, as int64 or float64; ValueError where there is nothing to draw."
     x = np.asarray(x.detach().cpu() if hasattr(x, "detach") else x)
-    if x.dtype.kind not in "biuf": raise ValueError(f"{name} has dtype {x.dtype}; it must hold real numbers")
+    if x.dtype.kind not in "biuf":
+        raise ValueError(f"{name} has dtype {x.dtype}; it must hold real numbers")
     if not x.size: raise ValueError(f"{name} has shape {x.shape}: there is nothing to draw")
     return x.astype(np.float64 if x.dtype.kind == "f" else np.int64)
 
 def _matrices(a, b):
+    "`a` and `b` as arrays that multiply; ValueError where they do not."
     a, b = _array(a, "a"), _array(b, "b")
     if a.ndim != 2 or b.ndim != 2 or a.shape[1] != b.shape[0]:
-        raise ValueError(f"a {a.shape} @ b {b.shape}: both must be 2-D, with as many columns in a as rows in b")
+        raise ValueError(f"a {a.shape} @ b {b.shape}: both must be 2-D, "
+                         "with as many columns in a as rows in b")
     return a, b
 
 def _index(name, value, size, what):
-    "`value` as an int that is inside the axis."
+    "`value` as an int that is inside the axis; TypeError or ValueError where it is not."
     try: value = index(value)
-    except TypeError: raise TypeError(f"{name} is {value!r}; it must be a whole number") from None
-    if not 0 <= value < size: raise ValueError(f"{name} is {value}; {what} has indices 0 to {size - 1}")
+    except TypeError:
+        raise TypeError(f"{name} is {value!r}; it must be a whole number") from None
+    if not 0 <= value < size:
+        raise ValueError(f"{name} is {value}; {what} has indices 0 to {size - 1}")
     return value
 
-# %% ../nbs/tools/draw.ipynb #draw-047
+# %% ../nbs/tools/draw.ipynb #draw-056
 def _factor(v): return f"({number(v)})" if v < 0 else number(v)
+def _term(p, q): return f"{number(p)}*{_factor(q)}"
+def _exact(values): return all(float(number(v)) == v for v in values)
 
 def _sum(row, column, k=None):
     "The sum of products as text: all of up to four terms, or the ends and term `k`."
-    shown = elide(len(row), 4, k)
-    terms = " + ".join("…" if t is None else f"{number(row[t])}*{_factor(column[t])}" for t in shown)
+    pairs = [None if t is None else (row[t], column[t]) for t in elide(len(row), 4, k)]
+    terms = ["…" if pair is None else _term(*pair) for pair in pairs]
     total = row @ column
-    exact = all(float(number(v)) == v for t in shown if t is not None for v in (row[t], column[t], total))
-    return f"{terms} {'=' if exact else '≈'} {number(total)}"
+    written = [v for pair in pairs if pair for v in pair] + [total]
+    return f"{' + '.join(terms)} {'=' if _exact(written) else '≈'} {number(total)}"
 
-# %% ../nbs/tools/draw.ipynb #draw-050
+# %% ../nbs/tools/draw.ipynb #draw-059
 def _width(*arrays):
     "The width of a cell, px, that fits every value that may be shown."
-    return max(36, ceil(12 + CHAR * max(len(number(v)) for m in arrays for v in m.ravel().tolist())))
+    longest = max(len(number(v)) for m in arrays for v in m.ravel().tolist())
+    return max(36, ceil(12 + CHAR * longest))
 
-def _shown(m, rows, cols): return m[np.ix_(*[[n for n in axis if n is not None] for axis in (rows, cols)])]
+def _shown(m, rows, cols):
+    "The part of `m` that is not left out."
+    return m[np.ix_(*[[n for n in axis if n is not None] for axis in (rows, cols)])]
 
-def _half(indices, w, name): return max(places(indices, 0, w)[-1], CHAR * len(name)) / 2
+# %% ../nbs/tools/draw.ipynb #draw-061
+def _span(indices, size): return places(indices, 0, size)[-1]
+def _half(indices, w, name): return max(_span(indices, w), CHAR * len(name)) / 2
 
 def _below_name(indices, left, w, name):
     "Places of columns, moved right where the name under them is wider than they are."
-    return places(indices, left + _half(indices, w, name) - places(indices, 0, w)[-1] / 2, w)
+    return places(indices, left + _half(indices, w, name) - _span(indices, w) / 2, w)
 
 def _picked(color, hit): return lambda r, c: color if hit(r, c) else tint(color)
 
-# %% ../nbs/tools/draw.ipynb #draw-051
+# %% ../nbs/tools/draw.ipynb #draw-063
 def draw_matmul(
     a,            # Left operand, (M, K), NumPy or torch
     b,            # Right operand, (K, N)
@@ -279,53 +333,97 @@ def draw_matmul(
     k:int=None,   # Also outline A[i, k] and B[k, j], and let the sum show their product
     limit:int=7,  # Rows and columns that show before a middle is left out
 )->Figure: # Its title is the sum
-    "C[i, j] as row i of A times column j of B. ValueError for shapes that do not multiply, or an index outside."
+    "Row i of A times column j of B. ValueError or TypeError names what does not fit."
     a, b = _matrices(a, b)
-    i, j = _index("i", i, len(a), "a's first axis"), _index("j", j, b.shape[1], "b's second axis")
+    i = _index("i", i, len(a), "a's first axis")
+    j = _index("j", j, b.shape[1], "b's second axis")
     if k is not None: k = _index("k", k, len(b), "the inner axis")
     sizes = (len(a), i), (len(b), k), (b.shape[1], j)
     fig = _matmul_figure(a, b, a @ b, i, j, k, *[elide(n, limit, at) for n, at in sizes])
-    return fig if fig.scale > 0.8 or limit <= 3 else draw_matmul(a, b, i, j, k, limit - 2)  # long numbers: show fewer
+    if fig.scale > 0.8 or limit <= 3: return fig
+    return draw_matmul(a, b, i, j, k, limit - 2)
 
-# %% ../nbs/tools/draw.ipynb #draw-053
-def _matmul_figure(a, b, c, i, j, k, rows, inner, cols):
-    "`draw_matmul`, once it is known which indices show: `rows` of A, `inner` of K, `cols` of B."
+# %% ../nbs/tools/draw.ipynb #draw-065
+_HIGH = 32 # Height of a cell, px
+
+def _matmul_places(a, b, c, rows, inner, cols):
+    "Where all stands, px: A's columns and rows begin at `xa` and `ya`, B's at `xb` and `yb`."
     names = [f"A {a.shape}", f"B {b.shape}", f"C {c.shape}"]
-    w, h = cell = _width(_shown(a, rows, inner), _shown(b, inner, cols), _shown(c, rows, cols)), 32
-    xa = _below_name(inner, 52, w, names[0])                     # "i=0" stands to the left
-    xb = _below_name(cols, max(xa[-1], 52 + CHAR * len(names[0])) + 24, w, max(names[1:], key=len))
-    yb = places(inner, 54, h)                                    # "B (2, 4)" and "j=0" stand above
-    ya = places(rows, yb[-1] + 24, h)
-    tables = [grid(b, xb[0], yb[0], cell, _picked(B_COLOR, lambda r, q: q == j), rows=inner, cols=cols),
-              grid(a, xa[0], ya[0], cell, _picked(A_COLOR, lambda r, q: r == i), rows=rows, cols=inner),
-              grid(c, xb[0], ya[0], cell, _picked(C_COLOR, lambda r, q: (r, q) == (i, j)), rows=rows, cols=cols)]
-    x, y = xb[cols.index(j)], ya[rows.index(i)]
-    thick = [rect(x, yb[0], w, yb[-1] - yb[0]), rect(xa[0], y, xa[-1] - xa[0], h), rect(x, y, w, h)]
-    if k is not None: thick += [rect(x, yb[inner.index(k)], w, h), rect(xa[inner.index(k)], y, w, h)]
-    mid_a, mid_b, low = (xa[0] + xa[-1]) / 2, (xb[0] + xb[-1]) / 2, ya[-1] + 18
-    labels = [text(mid_a, low, names[0]), text(mid_b, 18, names[1]), text(mid_b, low, names[2])]
-    marks = [text(xa[0] - 28, y + h/2, f"i={i}"), text(x + w/2, yb[0] - 14, f"j={j}")]
-    said = [f"C[{i}, {j}] = row {i} of A times column {j} of B", f"= {_sum(a[i], b[:, j], k)}"]
-    caption = [text(16, low + 28 + 20*n, line, text_anchor="start") for n, line in enumerate(said)]
-    body = tables + [frame(*thick), group(*labels, font_weight="bold"), group(*marks, fill=MUTED), *caption]
-    width = max(mid_b + _half(cols, w, max(names[1:], key=len)), 16 + CHAR * max(map(len, said))) + 16
-    return Figure("".join(body), width, low + 62, " ".join(said))
+    w = _width(_shown(a, rows, inner), _shown(b, inner, cols), _shown(c, rows, cols))
+    longer = max(names[1:], key=len)                       # B and C share their columns
+    xa = _below_name(inner, 52, w, names[0])               # "i=0" stands to the left
+    end = max(xa[-1], 52 + CHAR * len(names[0]))
+    xb = _below_name(cols, end + 24, w, longer)
+    yb = places(inner, 54, _HIGH)                           # "B (2, 4)" and "j=0" stand above
+    ya = places(rows, yb[-1] + 24, _HIGH)
+    right = (xb[0] + xb[-1]) / 2 + _half(cols, w, longer)
+    return SimpleNamespace(names=names, rows=rows, inner=inner, cols=cols, w=w,
+                           xa=xa, xb=xb, ya=ya, yb=yb, low=ya[-1] + 18, right=right)
 
-# %% ../nbs/tools/draw.ipynb #draw-058
+# %% ../nbs/tools/draw.ipynb #draw-067
+def _matmul_tables(a, b, c, i, j, at):
+    "The cells of B, A and C."
+    cell = at.w, _HIGH
+    in_a = _picked(A_COLOR, lambda r, q: r == i)
+    in_b = _picked(B_COLOR, lambda r, q: q == j)
+    in_c = _picked(C_COLOR, lambda r, q: (r, q) == (i, j))
+    return [grid(b, at.xb[0], at.yb[0], cell, in_b, rows=at.inner, cols=at.cols),
+            grid(a, at.xa[0], at.ya[0], cell, in_a, rows=at.rows, cols=at.inner),
+            grid(c, at.xb[0], at.ya[0], cell, in_c, rows=at.rows, cols=at.cols)]
+
+# %% ../nbs/tools/draw.ipynb #draw-069
+def _matmul_outline(x, y, k, at):
+    "Thick outlines of the column, the row and their element, and of the two factors at `k`."
+    column = rect(x, at.yb[0], at.w, at.yb[-1] - at.yb[0])
+    row = rect(at.xa[0], y, at.xa[-1] - at.xa[0], _HIGH)
+    thick = [column, row, rect(x, y, at.w, _HIGH)]
+    if k is not None:
+        n = at.inner.index(k)
+        thick += [rect(x, at.yb[n], at.w, _HIGH), rect(at.xa[n], y, at.w, _HIGH)]
+    return frame(*thick)
+
+def _matmul_labels(x, y, i, j, at):
+    "The names of the three tables, and i and j beside the row and the column."
+    mid_a, mid_b = (at.xa[0] + at.xa[-1]) / 2, (at.xb[0] + at.xb[-1]) / 2
+    spots = (mid_a, at.low), (mid_b, 18), (mid_b, at.low)
+    names = [text(*spot, name) for spot, name in zip(spots, at.names)]
+    row = text(at.xa[0] - 28, y + _HIGH/2, f"i={i}")
+    column = text(x + at.w/2, at.yb[0] - 14, f"j={j}")
+    return group(*names, font_weight="bold") + group(row, column, fill=MUTED)
+
+# %% ../nbs/tools/draw.ipynb #draw-071
+def _matmul_figure(a, b, c, i, j, k, rows, inner, cols):
+    "`draw_matmul`, where `rows` of A, `inner` of K and `cols` of B show."
+    at = _matmul_places(a, b, c, rows, inner, cols)
+    x, y = at.xb[cols.index(j)], at.ya[rows.index(i)]
+    said = [f"C[{i}, {j}] = row {i} of A times column {j} of B", f"= {_sum(a[i], b[:, j], k)}"]
+    body = [*_matmul_tables(a, b, c, i, j, at),
+            _matmul_outline(x, y, k, at), _matmul_labels(x, y, i, j, at)]
+    for n, line in enumerate(said):
+        body.append(text(16, at.low + 28 + 20*n, line, text_anchor="start"))
+    width = max(at.right, 16 + CHAR * max(map(len, said))) + 16
+    return Figure("".join(body), width, at.low + 62, " ".join(said))
+
+# %% ../nbs/tools/draw.ipynb #draw-076
 def text_in(
     figure:Figure, # What was drawn
     box,           # A rect of it, from `parts`
 )->str: # The text, or None where there is none
     "The text that stands in `box`, for checking a figure."
-    return next((t.text for t in parts(figure, "text") if _covers(box, float(t.get("x")), float(t.get("y")) - 4)), None)
+    inside = (t.text for t in parts(figure, "text") if _covers(box, *_middle(t)))
+    return next(inside, None)
 
-# %% ../nbs/tools/draw.ipynb #draw-067
+# %% ../nbs/tools/draw.ipynb #draw-085
 STYLE = f"""<style>
-.steps {{background:{PAPER}; color:{INK}; color-scheme:light; border-radius:8px; padding:10px; max-width:760px;
+.steps {{background:{PAPER}; color:{INK}; color-scheme:light; border-radius:8px; \
+padding:10px; max-width:760px;
   box-sizing:border-box; font:13px/1.4 system-ui, sans-serif}}
-.steps fieldset {{display:flex; flex-wrap:wrap; gap:6px; border:0; margin:0; padding:0; min-width:0}}
-.steps legend {{float:left; width:100%; padding:0; margin:0; font-size:13px; color:{INK}; border:0}}
-.steps label {{order:1; padding:3px 8px; margin:0; border:1px solid {LINE}; border-radius:4px; cursor:pointer}}
+.steps fieldset {{display:flex; flex-wrap:wrap; gap:6px; border:0; margin:0; \
+padding:0; min-width:0}}
+.steps legend {{float:left; width:100%; padding:0; margin:0; font-size:13px; \
+color:{INK}; border:0}}
+.steps label {{order:1; padding:3px 8px; margin:0; border:1px solid {LINE}; \
+border-radius:4px; cursor:pointer}}
 .steps label:has(:checked) {{background:{tint(LINE, 0.2)}; box-shadow:inset 0 0 0 1px {INK}}}
 .steps label:has(:focus-visible) {{outline:3px solid {INK}; outline-offset:1px}}
 .steps input {{margin:0 5px 0 0; accent-color:{INK}; vertical-align:-2px}}
@@ -336,7 +434,14 @@ STYLE = f"""<style>
   .steps input:focus-visible {{outline:none}} }}
 </style>"""
 
-# %% ../nbs/tools/draw.ipynb #draw-068
+# %% ../nbs/tools/draw.ipynb #draw-086
+def _step(name, label, figure, first):
+    "One button, its label, and the figure that it shows."
+    checked = " checked" if first else ""
+    button = f"<input type='radio' name='{name}' data-lm-suppress-shortcuts='true'{checked}>"
+    return f"<label>{button}{escape(label)}</label><figure>{figure._repr_html_()}</figure>"
+
+# %% ../nbs/tools/draw.ipynb #draw-087
 class Stepper:
     "Figures of which one shows at a time, chosen by radio buttons; no script."
     def __init__(self,
@@ -344,21 +449,17 @@ class Stepper:
         title:str,   # What the steps are of
     ): self.frames, self.title = frames, title
 
+    def __repr__(self):
+        return "\n".join([self.title, *[f"{k}: {f.title}" for k, f in self.frames.items()]])
+
     def _repr_html_(self):
-        name = "s" + sha256("".join(f.svg for f in self.frames.values()).encode()).hexdigest()[:8]
-        steps = "".join(_step(name, label, fig, n == 0) for n, (label, fig) in enumerate(self.frames.items()))
-        return (f"<form class='steps' method='dialog' autocomplete='off'>{STYLE}"
-                f"<fieldset><legend>{escape(self.title)}</legend>{steps}</fieldset></form>")
+        drawn = "".join(f.svg for f in self.frames.values())
+        name = "s" + sha256(drawn.encode()).hexdigest()[:8]
+        steps = [_step(name, k, f, n == 0) for n, (k, f) in enumerate(self.frames.items())]
+        return (f"<form class='steps' method='dialog' autocomplete='off'>{STYLE}<fieldset>"
+                f"<legend>{escape(self.title)}</legend>{''.join(steps)}</fieldset></form>")
 
-    def __repr__(self): return "\n".join([self.title, *[f"{label}: {f.title}" for label, f in self.frames.items()]])
-
-# %% ../nbs/tools/draw.ipynb #draw-069
-def _step(name, label, figure, first):
-    checked = " checked" if first else ""
-    return (f"<label><input type='radio' name='{name}' data-lm-suppress-shortcuts='true'{checked}>{escape(label)}</label>"
-            f"<figure>{figure._repr_html_()}</figure>")
-
-# %% ../nbs/tools/draw.ipynb #draw-071
+# %% ../nbs/tools/draw.ipynb #draw-089
 MAX_STEPS = 16
 
 def draw_matmul_steps(
@@ -371,23 +472,30 @@ def draw_matmul_steps(
     if m*n > MAX_STEPS:
         raise ValueError(f"C is {(m, n)}: {m*n} steps, and at most {MAX_STEPS} are drawn; "
                          "pass fewer rows of a or columns of b")
-    frames = {f"C[{i}, {j}]": draw_matmul(a, b, i, j, limit=6) for i in range(m) for j in range(n)}
-    return Stepper(frames, f"A {a.shape} @ B {b.shape}: pick an element of C, or move with the arrow keys")
+    frames = {f"C[{i}, {j}]": draw_matmul(a, b, i, j, limit=6) for i, j in np.ndindex(m, n)}
+    said = "pick an element of C, or move with the arrow keys"
+    return Stepper(frames, f"A {a.shape} @ B {b.shape}: {said}")
 
-# %% ../nbs/tools/draw.ipynb #draw-076
+# %% ../nbs/tools/draw.ipynb #draw-096
 OPS = {"+": np.add, "-": np.subtract, "*": np.multiply, "/": np.true_divide}
 
-def _operands(a, b, op):
-    a, b = _array(a, "a"), _array(b, "b")
-    if op not in OPS: raise ValueError(f"op is {op!r}; it must be one of {' '.join(OPS)}")
-    if max(a.ndim, b.ndim) > 2: raise ValueError(f"a {a.shape} {op} b {b.shape}: at most 2-D can be drawn")
+def _common(a, b, said):
+    "The shape that `a` and `b` are stretched to; ValueError names the axis at fault."
     for axis, (p, q) in enumerate(zip(a.shape[::-1], b.shape[::-1]), 1):
         if p != q and 1 not in (p, q):
-            raise ValueError(f"a {a.shape} {op} b {b.shape}: axis -{axis} has sizes {p} and {q}; "
+            raise ValueError(f"{said}: axis -{axis} has sizes {p} and {q}; "
                              "they must be equal, or one of them 1")
-    return a, b, np.broadcast_shapes(a.shape, b.shape)
+    return np.broadcast_shapes(a.shape, b.shape)
 
-# %% ../nbs/tools/draw.ipynb #draw-078
+def _operands(a, b, op):
+    "`a` and `b` as arrays, and their common shape; ValueError where they cannot be drawn."
+    a, b = _array(a, "a"), _array(b, "b")
+    if op not in OPS: raise ValueError(f"op is {op!r}; it must be one of {' '.join(OPS)}")
+    said = f"a {a.shape} {op} b {b.shape}"
+    if max(a.ndim, b.ndim) > 2: raise ValueError(f"{said}: at most 2-D can be drawn")
+    return a, b, _common(a, b, said)
+
+# %% ../nbs/tools/draw.ipynb #draw-098
 def _table(x):
     "`x` as two axes: a scalar is (1, 1), a vector one row."
     return x.reshape((1,) * (2 - x.ndim) + x.shape)
@@ -396,150 +504,226 @@ def _repeats(name, x, shape):
     "What is repeated of `x` to make `shape`, in words; nothing where it has that shape."
     down, across = shape[0] // x.shape[0], shape[1] // x.shape[1]
     if down > 1 and across > 1: return [f"the one value of {name} {down*across} times"]
-    return [f"the row of {name} {down} times"] * (down > 1) + [f"the column of {name} {across} times"] * (across > 1)
+    if down > 1: return [f"the row of {name} {down} times"]
+    return [f"the column of {name} {across} times"] if across > 1 else []
 
-def _stretched(x, color, shape, real, left, top, cell, rows, cols):
-    "The grid of `x` repeated to `shape`; what lies beyond `real`, the shape it has, is pale and dashed."
-    own = lambda r, c: r < real[0] and c < real[1]
-    return grid(np.broadcast_to(x, shape), left, top, cell, _picked(color, own), dash=lambda r, c: not own(r, c),
-                rows=[r for r in rows if r is None or r < shape[0]], cols=[c for c in cols if c is None or c < shape[1]])
+# %% ../nbs/tools/draw.ipynb #draw-099
+def _inside(indices, size): return [n for n in indices if n is None or n < size]
 
-# %% ../nbs/tools/draw.ipynb #draw-079
+def _stretched(x, color, shape, left, top, cell, rows, cols):
+    "The grid of `x` repeated to `shape`; what is only a repeat is pale and dashed."
+    own = lambda r, c: r < x.shape[0] and c < x.shape[1]
+    return grid(np.broadcast_to(x, shape), left, top, cell, _picked(color, own),
+                dash=lambda r, c: not own(r, c),
+                rows=_inside(rows, shape[0]), cols=_inside(cols, shape[1]))
+
+# %% ../nbs/tools/draw.ipynb #draw-100
 def draw_broadcast(
     a,            # 0-D, 1-D or 2-D, NumPy or torch
     b,            # Likewise
     op:str="+",   # "+", "-", "*" or "/"
 )->Figure: # Its title says what is repeated
-    "`a op b` with both operands stretched to one shape. ValueError naming both shapes where they do not broadcast."
+    "`a op b`, stretched to one shape. ValueError for shapes that do not broadcast, or `op`."
     return _broadcast_figure(*_operands(a, b, op), op)
 
-# %% ../nbs/tools/draw.ipynb #draw-081
-def _broadcast_figure(a, b, shape, op, step=3, sizes="", title=None):
-    "The operands and the result: as they are (`step` 0 and 1), stretched (2), combined (3); `sizes` above."
-    top = 110 if sizes else 16
-    pa, pb = _table(a), _table(b)
-    with np.errstate(all="ignore"): c = OPS[op](pa, pb)
-    for limit in (5, 3):                                         # fewer columns where the numbers are long
-        rows, cols = elide(c.shape[0], limit), elide(c.shape[1], limit)
-        w, h = cell = _width(*[_shown(np.broadcast_to(m, c.shape), rows, cols) for m in (pa, pb, c)]), 32
-        if 3 * places(cols, 0, w)[-1] < 760: break
-    names = [f"a {a.shape}", f"b {b.shape}", f"a {op} b {shape}"]
-    across, down = places(cols, 0, w)[-1], places(rows, 0, h)[-1]
+# %% ../nbs/tools/draw.ipynb #draw-102
+def _fit(tables, shape):
+    "The rows, the columns and the cell's size of a figure; fewer columns for long numbers."
+    for limit in (5, 3):
+        rows, cols = elide(shape[0], limit), elide(shape[1], limit)
+        w = _width(*[_shown(np.broadcast_to(m, shape), rows, cols) for m in tables])
+        if 3 * _span(cols, w) < 760: break
+    return rows, cols, (w, _HIGH)
+
+def _broadcast_places(tables, names, top):
+    "Where all stands, px: three columns of width `wide`, each with a table centred in it."
+    rows, cols, cell = _fit(tables, tables[-1].shape)
+    across, down = _span(cols, cell[0]), _span(rows, cell[1])
     wide = max(across, CHAR * max(map(len, names)))
     lefts = [16 + n*(wide + 40) + (wide - across)/2 for n in range(3)]
-    mid, below = top + down/2, top + down + 18
-    body = [_stretched(m, color, c.shape if step > 1 else m.shape, m.shape, left, top, cell, rows, cols)
-            for m, color, left in zip((pa, pb, c), (A_COLOR, B_COLOR, C_COLOR), lefts) if m is not c or step > 2]
-    signs = [text(16 + wide + 20, mid, op, size=20)] + [text(16 + 2*wide + 60, mid, "=", size=20)] * (step > 2)
-    labels = [text(left + across/2, below, n) for left, n in zip(lefts, names[:3 if step > 2 else 2])]
-    told = _repeats("a", pa, c.shape) + _repeats("b", pb, c.shape)
-    said = "repeated: " + ", ".join(told) if told else "nothing is repeated"
-    words = [text(16, below + 28, said, text_anchor="start")] if step > 1 else []
-    width = max(3*wide + 112, 32 + CHAR * len(said))
-    return Figure(sizes + "".join(body + signs) + group(*labels, font_weight="bold") + "".join(words), width, below + 48,
-                  title or f"{names[0]} {op} {names[1]} = {shape}; {said}")
+    return SimpleNamespace(names=names, rows=rows, cols=cols, cell=cell, across=across,
+                           wide=wide, lefts=lefts, top=top,
+                           mid=top + down/2, low=top + down + 18)
 
-# %% ../nbs/tools/draw.ipynb #draw-087
+# %% ../nbs/tools/draw.ipynb #draw-104
+def _broadcast_tables(tables, step, at):
+    "The cells of both operands, and at step 3 of the result."
+    full, colors = tables[-1].shape, (A_COLOR, B_COLOR, C_COLOR)
+    shown = list(zip(tables, colors, at.lefts))[:3 if step > 2 else 2]
+    return "".join(_stretched(m, color, full if step > 1 else m.shape, left, at.top, at.cell,
+                              at.rows, at.cols) for m, color, left in shown)
+
+def _broadcast_words(op, step, said, at):
+    "The signs between the tables, their names, and at step 2 what is repeated."
+    count = 3 if step > 2 else 2
+    middles = 16 + at.wide + 20, 16 + 2*at.wide + 60
+    signs = [text(x, at.mid, s, size=20) for x, s in zip(middles, [op, "="][:count - 1])]
+    names = zip(at.lefts, at.names[:count])
+    labels = [text(left + at.across/2, at.low, name) for left, name in names]
+    words = text(16, at.low + 28, said, text_anchor="start") if step > 1 else ""
+    return "".join(signs) + group(*labels, font_weight="bold") + words
+
+# %% ../nbs/tools/draw.ipynb #draw-105
+def _broadcast_figure(a, b, shape, op, step=3, sizes="", title=None):
+    "The operands, as far as `step` has come; `sizes`, from `_sizes`, above them."
+    pa, pb = _table(a), _table(b)
+    with np.errstate(all="ignore"): tables = pa, pb, OPS[op](pa, pb)
+    names = [f"a {a.shape}", f"b {b.shape}", f"a {op} b {shape}"]
+    at = _broadcast_places(tables, names, 110 if sizes else 16)
+    told = _repeats("a", pa, tables[-1].shape) + _repeats("b", pb, tables[-1].shape)
+    said = "repeated: " + ", ".join(told) if told else "nothing is repeated"
+    title = title or f"{names[0]} {op} {names[1]} = {shape}; {said}"
+    body = sizes + _broadcast_tables(tables, step, at) + _broadcast_words(op, step, said, at)
+    width = max(3*at.wide + 112, 32 + CHAR * len(said))
+    return Figure(body, width, at.low + 48, title)
+
+# %% ../nbs/tools/draw.ipynb #draw-113
+def _right(shape, d):
+    "The sizes of `shape` as text, aligned right among `d` axes."
+    return [""] * (d - len(shape)) + [str(n) for n in shape]
+
+def _size_rows(a, b, shape, step):
+    "The sizes of a, b and the result: as they are given, and as `step` shows them."
+    given = [_right(s, len(shape)) for s in (a.shape, b.shape, shape if step > 2 else ())]
+    ones = [[size or ("1" if step else "") for size in line] for line in given[:2]]
+    grow = lambda size, n: f"1→{n}" if step > 1 and size != str(n) else size
+    return given, [[grow(*pair) for pair in zip(line, shape)] for line in ones] + given[2:]
+
+# %% ../nbs/tools/draw.ipynb #draw-115
 def _sizes(a, b, shape, step, top):
     "The shapes of both operands and of the result, aligned right, as far as `step` has come."
-    d, pad = len(shape), lambda s: [""] * (len(shape) - len(s)) + [str(n) for n in s]
-    given = [pad(a.shape), pad(b.shape), [str(n) for n in shape] if step > 2 else [""] * d]
-    full = [[cell or ("1" if step and p < 2 else "") for cell in line] for p, line in enumerate(given)]
-    grown = lambda p, q: step > 1 and p < 2 and full[p][q] != str(shape[q])
-    shown = [[f"1→{shape[q]}" if grown(p, q) else full[p][q] for q in range(d)] for p in range(3)]
-    colors = [A_COLOR, B_COLOR, C_COLOR]
-    fill = lambda p, q: shown[p][q] and (colors[p] if given[p][q] and not grown(p, q) else tint(colors[p]))
-    table = grid(shown, 74, top, (80, 26), fill, dash=lambda p, q: not given[p][q] or grown(p, q))
-    names = ["a", "b", "result"][:3 if step > 2 else 2]
-    return table + "".join(text(66, top + 13 + 26*p, n, text_anchor="end") for p, n in enumerate(names))
+    given, shown = _size_rows(a, b, shape, step)
+    colors, names = (A_COLOR, B_COLOR, C_COLOR), ["a", "b", "result"][:3 if step > 2 else 2]
+    new = lambda p, q: shown[p][q] != given[p][q]
+    fill = lambda p, q: shown[p][q] and (tint(colors[p]) if new(p, q) else colors[p])
+    words = [text(66, top + 13 + 26*p, n, text_anchor="end") for p, n in enumerate(names)]
+    return grid(shown, 74, top, (80, 26), fill, dash=new) + "".join(words)
 
-# %% ../nbs/tools/draw.ipynb #draw-088
+# %% ../nbs/tools/draw.ipynb #draw-116
+def _rule(a, b, shape, op):
+    "The four steps of the rule: what each is called, and what it does to these shapes."
+    one_a, one_b = [(1,) * (len(shape) - m.ndim) + m.shape for m in (a, b)]
+    given = f"a {a.shape} and b {b.shape}"
+    return {"1 align right": f"{given}, their last axes one above the other",
+            "2 add ones": f"with ones added on the left the shapes are {one_a} and {one_b}",
+            "3 stretch": f"every axis of size 1 is repeated: both are {shape}",
+            "4 combine": draw_broadcast(a, b, op).title}
+
+# %% ../nbs/tools/draw.ipynb #draw-117
 def draw_broadcast_steps(
-    a,            # 1-D or 2-D, NumPy or torch
+    a,            # 0-D, 1-D or 2-D, NumPy or torch
     b,            # Likewise
     op:str="+",   # "+", "-", "*" or "/"
 )->Stepper: # Four steps
-    "Broadcasting as a rule: align right, add ones, stretch, combine. Raises as `draw_broadcast` does."
+    "Align right, add ones, stretch, combine. ValueError as for `draw_broadcast`."
     a, b, shape = _operands(a, b, op)
-    ones = [str((1,) * (len(shape) - m.ndim) + m.shape) for m in (a, b)]
-    titles = {"align right": f"a {a.shape} and b {b.shape}, their last axes one above the other",
-              "add ones": f"with ones added on the left the shapes are {ones[0]} and {ones[1]}",
-              "stretch": f"every axis of size 1 is repeated: both are {shape}",
-              "combine": repr(draw_broadcast(a, b, op))}
-    frames = {f"{n + 1} {name}": _broadcast_figure(a, b, shape, op, n, _sizes(a, b, shape, n, 14), title)
-              for n, (name, title) in enumerate(titles.items())}
+    frames = {}
+    for step, (name, title) in enumerate(_rule(a, b, shape, op).items()):
+        sizes = _sizes(a, b, shape, step, top=14)
+        frames[name] = _broadcast_figure(a, b, shape, op, step, sizes, title)
     return Stepper(frames, f"a {a.shape} {op} b {b.shape}: the rule, step by step")
 
-# %% ../nbs/tools/draw.ipynb #draw-093
+# %% ../nbs/tools/draw.ipynb #draw-123
+def _chunk(kind, data):
+    "One block of a PNG file: length, kind, data, checksum."
+    return pack(">I", len(data)) + kind + data + pack(">I", zlib.crc32(kind + data))
+
 def png(
     gray, # (height, width) uint8, 0 black to 255 white
 )->bytes: # A PNG file
     "An 8-bit grey image as PNG."
-    def chunk(kind, data): return pack(">I", len(data)) + kind + data + pack(">I", zlib.crc32(kind + data))
     height, width = gray.shape
-    lines = b"".join(b"\0" + line.tobytes() for line in gray)   # each line opens with its filter, 0 for none
-    return (b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", pack(">2I5B", width, height, 8, 0, 0, 0, 0))
-            + chunk(b"IDAT", zlib.compress(lines, 0)) + chunk(b"IEND", b""))
+    head = pack(">2I5B", width, height, 8, 0, 0, 0, 0)  # 8 bits, grey, not interlaced
+    lines = b"".join(b"\0" + line.tobytes() for line in gray)  # the 0 says: no filter
+    return (b"\x89PNG\r\n\x1a\n" + _chunk(b"IHDR", head)
+            + _chunk(b"IDAT", zlib.compress(lines, 0)) + _chunk(b"IEND", b""))
 
-# %% ../nbs/tools/draw.ipynb #draw-094
+# %% ../nbs/tools/draw.ipynb #draw-124
 def _digits(images, name):
-    "`images` as (n, 28, 28) in 0 to 1, from floats in 0 to 1 or whole numbers in 0 to 255."
+    "`images` as (n, 28, 28) in 0 to 1; ValueError for another shape or range."
     x = _array(images, name)
     if x.shape[-1] != 784 and x.shape[-2:] != (28, 28):
         raise ValueError(f"{name} has shape {x.shape}; a digit is 784 pixels or 28 by 28")
     x = x.reshape(-1, 28, 28) / (255 if x.dtype.kind == "i" else 1)
     if not ((0 <= x) & (x <= 1)).all():
-        raise ValueError(f"{name} must lie in 0 to 1 (floats) or 0 to 255 (whole numbers), and has no place for NaN")
+        raise ValueError(f"{name} must lie in 0 to 1 (floats) or 0 to 255 (whole numbers), "
+                         "and has no place for NaN")
     return x
 
 def _picture(image, x, y, size):
     "One digit in dark ink, as MNIST was written: 0 is paper."
     data = b64encode(png(np.rint(255 * (1 - image)).astype(np.uint8))).decode()
     edge = rect(x, y, size, size, fill="none", stroke=LINE)
-    return tag("image", href=f"data:image/png;base64,{data}", x=x, y=y, width=size, height=size,
-               style="image-rendering:pixelated") + edge
+    return tag("image", href=f"data:image/png;base64,{data}", x=x, y=y,
+               width=size, height=size, style="image-rendering:pixelated") + edge
 
-# %% ../nbs/tools/draw.ipynb #draw-095
+# %% ../nbs/tools/draw.ipynb #draw-126
+def _label(n): return str(n.item() if hasattr(n, "item") else n)
+
+def _told(x, names):
+    "How many digits there are, what they are, and how many pixels of each have ink."
+    what = "digit" if len(x) == 1 else f"{len(x)} digits"
+    if names: what += ": " + ", ".join(names)
+    return f"{what}; pixels with ink: " + ", ".join(str((image > 0).sum()) for image in x)
+
+# %% ../nbs/tools/draw.ipynb #draw-127
 def draw_digits(
-    images,      # (n, 784) or (n, 28, 28), n up to 10: floats in 0 to 1 or whole numbers to 255
+    images,      # (n, 784) or (n, 28, 28), n up to 10: floats to 1 or whole numbers to 255
     labels=None, # One word or number for each image
     size=64,     # Width of an image, px
 )->Figure: # Its title lists the labels
-    "Digits side by side. ValueError for another shape or range, more than ten, or a label too few."
+    "Digits side by side. ValueError for shape or range, more than ten, or a label too few."
     x = _digits(images, "images")
-    names = None if labels is None else [str(getattr(n, "item", lambda: n)()) for n in labels]
+    names = [] if labels is None else [_label(n) for n in labels]
     if len(x) > 10: raise ValueError(f"images holds {len(x)} digits; at most 10 are drawn")
-    if names is not None and len(names) != len(x): raise ValueError(f"{len(names)} labels for {len(x)} images")
-    drawn = [_picture(image, 16 + n*(size + 8), 16, size) for n, image in enumerate(x)]
-    words = [text(16 + n*(size + 8) + size/2, size + 32, name) for n, name in enumerate(names or [])]
-    inked = ", ".join(str((image > 0).sum()) for image in x)
-    what = ("digit" if len(x) == 1 else f"{len(x)} digits") + (": " + ", ".join(names) if names else "")
-    return Figure("".join(drawn + words), 24 + len(x) * (size + 8), size + (48 if names else 32),
-                  f"{what}; pixels with ink: {inked}")
+    if labels is not None and len(names) != len(x):
+        raise ValueError(f"{len(names)} labels for {len(x)} images")
+    step = size + 8
+    drawn = [_picture(image, 16 + n*step, 16, size) for n, image in enumerate(x)]
+    words = [text(16 + n*step + size/2, size + 32, name) for n, name in enumerate(names)]
+    height = size + (32 if labels is None else 48)
+    return Figure("".join(drawn + words), 24 + len(x)*step, height, _told(x, names))
 
-# %% ../nbs/tools/draw.ipynb #draw-096
+# %% ../nbs/tools/draw.ipynb #draw-128
 def draw_digit(
     image,      # 784 or 28 x 28: floats in 0 to 1 or whole numbers in 0 to 255
     label=None, # What it is
     size=196,   # Width, px: 7 for each pixel
 )->Figure: # Its title gives the label and how many pixels have ink
     "One digit as an image. ValueError for another shape or range."
-    if len(_digits(image, "image")) > 1: raise ValueError(f"image has shape {np.shape(image)}; draw_digits takes several")
+    if len(_digits(image, "image")) > 1:
+        raise ValueError(f"image has shape {np.shape(image)}; draw_digits takes several")
     return draw_digits(image, None if label is None else [label], size)
 
-# %% ../nbs/tools/draw.ipynb #draw-107
+# %% ../nbs/tools/draw.ipynb #draw-139
+_UNDATED = dict(Date=None, Creator=None, Format=None, Type=None)
+
+def _saved(fig):
+    "A matplotlib figure as one <svg>; text stays text, and no date or random id gets in."
+    import matplotlib
+    with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": "matmul_course"}):
+        fig.savefig(out := StringIO(), format="svg", metadata=_UNDATED)
+    return out.getvalue()[out.getvalue().index("<svg"):]
+
+# %% ../nbs/tools/draw.ipynb #draw-141
+def _inset(svg):
+    "`svg` 8 px in from the corner of its paper, and its width and height in px."
+    size = re.search(r'width="([\d.]+)pt" height="([\d.]+)pt"', svg)
+    width, height = [float(v) * 96 / 72 for v in size.groups()]
+    place = f"x='8' y='8' width='{width:g}' height='{height:g}' text-anchor='start'"
+    inset = re.sub(r'^<svg ([^>]*?)width="[^"]*" height="[^"]*"', rf"<svg \1{place}", svg)
+    return inset, width, height
+
+# %% ../nbs/tools/draw.ipynb #draw-142
 def chart(
     fig,         # A matplotlib Figure
     title:str,   # The conclusion, as a sentence
     note:str="", # Below the chart: what was measured, and where
 )->Figure:
     "A matplotlib figure as a `Figure`."
-    import matplotlib
-    with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": "matmul_course"}):
-        fig.savefig(out := StringIO(), format="svg", metadata=dict(Date=None, Creator=None, Format=None, Type=None))
-    drawn = out.getvalue()[out.getvalue().index("<svg"):]
-    width, height = (float(v) * 96 / 72 for v in re.search(r'width="([\d.]+)pt" height="([\d.]+)pt"', drawn).groups())
-    drawn = re.sub(r'^<svg ([^>]*?)width="[^"]*" height="[^"]*"', rf"<svg \1x='8' y='8' width='{width:g}' height='{height:g}' text-anchor='start'", drawn)
+    drawn, width, height = _inset(_saved(fig))
     lines = wrap(note, int((width - 16) / (CHAR * 11 / 13)))
-    below = [text(16, height + 22 + 16 * i, line, 11, text_anchor="start") for i, line in enumerate(lines)]
-    return Figure(drawn + "".join(below), width + 16, height + 16 + 16 * len(lines) + 6 * bool(lines), title)
+    for i, line in enumerate(lines):
+        drawn += text(16, height + 22 + 16*i, line, 11, text_anchor="start")
+    below = 16 * len(lines) + 6 * bool(lines)
+    return Figure(drawn, width + 16, height + 16 + below, title)

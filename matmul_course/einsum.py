@@ -58,7 +58,7 @@ def matmul_einsum(
     matmul_shape(a, b)
     return torch.einsum("ik,kj->ij", a, b)
 
-# %% ../nbs/05_einsum.ipynb #05-einsum-093
+# %% ../nbs/05_einsum.ipynb #05-einsum-092
 def _labels(
     term:str, # The letters of one operand, such as "ik" or "...j"
     ndim:int, # How many axes it has
@@ -74,7 +74,7 @@ def _labels(
         raise ValueError(f"spec: {term!r} names {len(head + tail)} axes; {who} has {ndim}")
     return [*head, *range(-rest, 0), *tail]
 
-# %% ../nbs/05_einsum.ipynb #05-einsum-097
+# %% ../nbs/05_einsum.ipynb #05-einsum-096
 def _parse(
     spec:str,   # The whole string
     ndims:list, # How many axes each operand has
@@ -96,7 +96,7 @@ def _parse(
                              "which should be there once, and on the left too")
     return inputs, output
 
-# %% ../nbs/05_einsum.ipynb #05-einsum-101
+# %% ../nbs/05_einsum.ipynb #05-einsum-100
 def _diagonal(
     x:np.ndarray, # One operand
     labels:list,  # Of its axes; a letter may be there twice
@@ -110,7 +110,7 @@ def _diagonal(
         stride[l] = stride.get(l, 0) + step
     return as_strided(x, tuple(size.values()), tuple(stride.values())), list(size)
 
-# %% ../nbs/05_einsum.ipynb #05-einsum-105
+# %% ../nbs/05_einsum.ipynb #05-einsum-104
 def _sizes(
     views:list, # Of pairs: an array and the labels of its axes
 )->dict: # The size of each label that is not 1 everywhere
@@ -123,7 +123,7 @@ def _sizes(
                 raise ValueError(f"operands: {name} is {size[l]} in one operand and {n} in another")
     return size
 
-# %% ../nbs/05_einsum.ipynb #05-einsum-109
+# %% ../nbs/05_einsum.ipynb #05-einsum-108
 def _align(
     x:np.ndarray, # One operand, each letter once
     labels:list,  # Of its axes
@@ -133,7 +133,7 @@ def _align(
     x = x.transpose([labels.index(l) for l in axes if l in labels])
     return x[tuple(slice(None) if l in labels else None for l in axes)]
 
-# %% ../nbs/05_einsum.ipynb #05-einsum-115
+# %% ../nbs/05_einsum.ipynb #05-einsum-114
 def einsum_by_hand(
     spec:str,  # Such as "ik,kj->ij"; "..." stands for axes without a letter
     *operands, # NumPy arrays, or what becomes one

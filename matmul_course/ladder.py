@@ -18,7 +18,8 @@ from .draw import chart
 from .machine import Machine, this_machine, threads as _threads
 
 # %% ../nbs/tools/ladder.ipynb #ladder-007
-LESSONS = ("loops", "numba_dot", "elementwise", "broadcasting", "einsum", "library")
+LESSONS = ("loops", "numba_dot", "elementwise", "broadcasting", "einsum", "library", "grid",
+           "cuda_kernel")
 
 @dataclass(frozen=True)
 class Rung:
@@ -47,11 +48,14 @@ def rung(
 
     A second definition by the same lesson replaces the first. ValueError where another lesson
     has the name, or `device` or `takes` is none of the two."""
+    if not isinstance(name, str) or not name: raise ValueError(f"name: {name!r} should be a name")
+    if max_flop is not None and not max_flop > 0:
+        raise ValueError(f"max_flop: {max_flop!r} should be a number above 0, or None")
     _one_of("device", device, ("cpu", "cuda"))
     _one_of("takes", takes, ("torch", "numpy"))
     def record(fn):
         _refuse_taken(name, fn.__module__)
-        shelf = _packaged if fn.__module__.startswith("matmul_course.") else _own
+        shelf = _packaged if fn.__module__.removeprefix("matmul_course.") in LESSONS else _own
         shelf[name] = Rung(name, fn, device, takes, max_flop)
         return fn
     return record
@@ -171,13 +175,15 @@ class Result:
 # %% ../nbs/tools/ladder.ipynb #ladder-033
 def _rows(r: Rung, M: int, K: int, N: int) -> int:
     "How many rows of A the rung can bear: at least one."
-    if not r.max_flop: return M
-    return max(1, min(M, int(r.max_flop // max(1, 2 * K * N))))
+    if r.max_flop is None: return M
+    return max(1, int(min(M, r.max_flop // max(1, 2 * K * N))))
 
 def _check(r: Rung, a, b):
     "AssertionError unless the rung's product is inside the error bound of every entry."
-    c, exact = _array(r(a, b)), _array(a).astype(np.float64) @ _array(b).astype(np.float64)
-    if c.shape == exact.shape and (np.abs(c - exact) <= error_bound(a, b)).all(): return
+    got, exact = r(a, b), _array(a).astype(np.float64) @ _array(b).astype(np.float64)
+    if not np.isfinite(exact).all(): raise ValueError("a @ b: the product is not finite")
+    alike = getattr(got, "dtype", None) == a.dtype and tuple(got.shape) == exact.shape
+    if alike and (np.abs(_array(got) - exact) <= error_bound(a, b)).all(): return
     raise AssertionError(f"the rung {r.name!r} is wrong on {tuple(a.shape)} @ {tuple(b.shape)}: "
                          "it is not timed")
 
@@ -206,7 +212,7 @@ def _named(names) -> list[Rung]:
     "The rungs of these names, all CPU rungs for None; ValueError for a name that is no rung."
     known = rungs()
     if names is None: return [r for r in known.values() if r.device == "cpu"]
-    names = list(names)
+    names = [names] if isinstance(names, str) else list(names)
     if not names: raise ValueError("names: an empty list; a race needs a rung")
     if missing := [n for n in names if n not in known]:
         raise ValueError(f"names: {missing} are no rungs; there are {', '.join(known)}")
@@ -335,8 +341,9 @@ def _plot(race: Race): # a figure
     fig = Figure(figsize=(7.4, 0.9 + 0.36 * len(race.results)), layout="constrained")
     _bars(fig.subplots(), race.results)
     first, best = race.results[0], min(race.results, key=lambda r: r.timing.median)
-    title = (f"Of {len(race.results)} rungs {' and '.join(race.leaders())} "
-             f"come first, at {duration(best.timing.median)}; "
+    lead = race.leaders()
+    title = (f"Of {len(race.results)} rungs {' and '.join(lead)} {'come' if lead[1:] else 'comes'} "
+             f"first, at {duration(best.timing.median)}; "
              f"{first.rung.name} takes {duration(first.timing.median)}")
     return chart(fig, title, _caption(race))
 

@@ -11,7 +11,7 @@ import torch
 from .checks import matmul_shape, operands
 from .ladder import rung
 
-# %% ../nbs/06_library.ipynb #06-library-015
+# %% ../nbs/06_library.ipynb #06-library-016
 @rung("torch", takes="torch")
 @operands("torch")
 def matmul_torch(
@@ -22,7 +22,7 @@ def matmul_torch(
     matmul_shape(a, b)
     return torch.matmul(a, b)
 
-# %% ../nbs/06_library.ipynb #06-library-016
+# %% ../nbs/06_library.ipynb #06-library-017
 @rung("numpy", takes="numpy")
 @operands("numpy")
 def matmul_numpy(

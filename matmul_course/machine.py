@@ -10,6 +10,7 @@ import os, platform
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
+from numbers import Integral
 from pathlib import Path
 
 # %% ../nbs/tools/machine.ipynb #machine-007
@@ -74,7 +75,7 @@ def _versions() -> dict: # name -> version
     packages = {p: _version(p) for p in ("numpy", "torch", "numba")}
     return dict(Python=platform.python_version()) | packages
 
-# %% ../nbs/tools/machine.ipynb #machine-014
+# %% ../nbs/tools/machine.ipynb #machine-015
 @contextmanager
 def threads(
     n: int, # For torch, Numba and NumPy's BLAS alike
@@ -85,11 +86,12 @@ def threads(
     import numba, torch
     from threadpoolctl import threadpool_limits
     most = numba.config.NUMBA_NUM_THREADS
-    if not (isinstance(n, int) and 1 <= n <= most):
+    whole = isinstance(n, Integral) and not isinstance(n, bool)
+    if not (whole and 1 <= n <= most):
         raise ValueError(f"threads: {n!r} should be a whole number from 1 to {most}")
     was = torch.get_num_threads(), numba.get_num_threads()
-    with threadpool_limits(n):
-        _set_threads(n, n)
+    with threadpool_limits(int(n)):
+        _set_threads(int(n), int(n))
         try: yield
         finally: _set_threads(*was)
 
@@ -98,7 +100,7 @@ def _set_threads(for_torch: int, for_numba: int):
     torch.set_num_threads(for_torch)
     numba.set_num_threads(for_numba)
 
-# %% ../nbs/tools/machine.ipynb #machine-016
+# %% ../nbs/tools/machine.ipynb #machine-017
 def thread_counts() -> dict: # library -> threads that it would use now
     "How many threads torch, Numba and NumPy's BLAS are set to."
     import numba, torch

@@ -17,6 +17,17 @@ def test_a_failing_cell_fails_and_is_named(tmp_path):
     assert r.returncode == 1 and "failed: bad.ipynb" in r.stdout and "AssertionError" in r.stderr
     assert r.stdout.splitlines()[-1] == "notebooks: 1 passed, 1 failed, 0 skipped"
 
+LOST = ["import threading; t = threading.Thread(target=lambda: 1/0); t.start(); t.join()",
+        "class A:\n    def _repr_html_(self): 1/0\nA()", "class A:\n    def __repr__(self): 1/0\nA()",
+        "class A:\n    def __del__(self): 1/0\na = A(); del a", "%%capture\n1/0"]
+
+@pytest.mark.parametrize("source", LOST)
+def test_an_error_that_is_only_printed_fails_too(tmp_path, source):
+    "nbdev itself passes all of these."
+    notebook(tmp_path/"lost.ipynb", source)
+    r = run("nbdev_test", tmp_path)
+    assert r.returncode == 1 and r.stdout.splitlines()[-1] == "notebooks: 0 passed, 1 failed, 0 skipped"
+
 def test_flags_run_what_is_left_out(tmp_path):
     notebook(tmp_path/"slow.ipynb", "1", "#| slow\n1/0")
     assert run("nbdev_test", tmp_path).returncode == 0

@@ -25,7 +25,12 @@ def exported(path):
     "The module that a notebook exports to, or None."
     return next((m[1] for c in cells(path) if (m := re.match(r"#\|\s*default_exp\s+(\S+)", source(c)))), None)
 
-def test_there_are_notebooks(root): assert len(notebooks(root)) >= 13
+def test_there_are_notebooks(root):
+    "And none that nbdev passes over: it skips names that begin with _ and cells that call a shell pass whatever happens."
+    assert len(notebooks(root)) >= 13
+    for p in notebooks(root):
+        assert not any(part.startswith(("_", ".")) for part in p.relative_to(root/"nbs").parts), p
+        for c in cells(p): assert not re.search(r"^\s*(!|%%(bash|sh|script)|%sx|%system)", source(c), re.M), f"{p.name}: {source(c)[:60]}"
 
 def test_a_notebook_and_its_module_bear_the_same_name(root):
     for path in notebooks(root):
