@@ -61,6 +61,14 @@ def test_readme_is_made_from_the_index(root):
     assert pictures and {p.name for p in (root/"nbs"/"images").iterdir()} == set(pictures)
     for name, svg in pictures.items(): assert (root/"nbs"/"images"/name).read_text(encoding="utf-8") == svg
 
+def test_readme_examples_run(root):
+    "As a reader would paste them: in order, in a new process."
+    fences = re.findall(r"```python\n(.*?)```", (root/"README.md").read_text(encoding="utf-8"), re.S)
+    assert len(fences) >= 3
+    run = subprocess.run([sys.executable, "-c", "\n".join(fences)], capture_output=True, text=True)
+    assert run.returncode == 0, run.stderr
+    assert "broadcast" in run.stdout and "GFLOP/s" in run.stdout
+
 def test_links_lead_somewhere(root):
     for path in [root/"README.md", *notebooks(root)]:
         text = path.read_text(encoding="utf-8") if path.suffix == ".md" else "\n".join(source(c) for c in cells(path) if c["cell_type"] == "markdown")
