@@ -178,9 +178,13 @@ def nbdev_test(
 ):
     "The command `nbdev_test`. SystemExit with 1 where a notebook fails, or none is found."
     from nbdev.config import get_config
-    args, cfg = _test_parser().parse_args(argv), get_config()
+    parser, cfg = _test_parser(), get_config()
+    args, known = parser.parse_args(argv), _flags(cfg.tst_flags)
     force = _flags(args.flags)
-    skip = [f for f in _flags(cfg.tst_flags) if f not in force]
+    if unknown := set(force) - set(known):
+        parser.error(f"--flags: {' '.join(unknown)} should be of {' '.join(known)}, one space between")
+    if args.path and args.path_: parser.error(f"--path: {args.path_} and {args.path} are two paths")
+    skip = [f for f in known if f not in force]
     counts = {f: _cells(f, skip, force) for f in _find(args.path or args.path_)}
     timeout = cfg.cell_timeout if args.cell_timeout is None else args.cell_timeout
     options = dict(skip_flags=skip, force_flags=force, save=args.save, verbose=args.verbose,

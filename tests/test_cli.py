@@ -34,6 +34,12 @@ def test_flags_run_what_is_left_out(tmp_path):
     r = run("nbdev_test", tmp_path, "--flags", "slow")
     assert r.returncode == 1 and "ZeroDivisionError" in r.stderr
 
+@pytest.mark.parametrize("argv", [["--flags", "slwo"], ["--flags", "slow,cuda"], ["--path", "other.ipynb"]])
+def test_words_that_would_change_what_runs_are_refused(tmp_path, argv):
+    notebook(tmp_path/"good.ipynb", "1")
+    r = run("nbdev_test", tmp_path, *argv)
+    assert r.returncode == 2 and argv[1] in r.stderr and "good.ipynb" not in r.stdout
+
 def test_only_left_out_cells_is_not_a_pass(tmp_path):
     notebook(tmp_path/"gpu.ipynb", "#| cuda\n1")
     r = run("nbdev_test", tmp_path)
