@@ -182,7 +182,7 @@ def nbdev_test(
     args, known = parser.parse_args(argv), _flags(cfg.tst_flags)
     force = _flags(args.flags)
     if unknown := set(force) - set(known):
-        parser.error(f"--flags: {' '.join(unknown)} should be of {' '.join(known)}, one space between")
+        parser.error(f"--flags: {' '.join(unknown)} should be of {' '.join(known)}")
     if args.path and args.path_: parser.error(f"--path: {args.path_} and {args.path} are two paths")
     skip = [f for f in known if f not in force]
     counts = {f: _cells(f, skip, force) for f in _find(args.path or args.path_)}
