@@ -223,7 +223,7 @@ def for_gpu(
     def swap(value):
         if isinstance(value, DeviceSide): return real
         if not isinstance(value, Kernel): return value
-        return real.jit(device=True)(for_gpu(value.py_func, real))
+        return real.jit(device=True, inline="always")(for_gpu(value.py_func, real))
     names = {*fn.__code__.co_names, *fn.__code__.co_freevars} - {fn.__name__}
     seen = {n: swap(v) for n, v in visible(fn).items() if n in names}
     cells = tuple(CellType(seen[n]) for n in fn.__code__.co_freevars)
