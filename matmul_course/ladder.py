@@ -19,7 +19,7 @@ from .machine import Machine, this_machine, threads as _threads
 
 # %% ../nbs/tools/ladder.ipynb #ladder-007
 LESSONS = ("loops", "numba_dot", "elementwise", "broadcasting", "einsum", "library", "grid",
-           "cuda_kernel")
+           "cuda_kernel", "coalescing", "shared_memory")
 
 @dataclass(frozen=True)
 class Rung:

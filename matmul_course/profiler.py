@@ -24,13 +24,14 @@ from functools import cache
 from html import escape
 from itertools import product
 from pathlib import Path
+from fastcore.basics import patch
 import numpy as np
 from numba import njit, types
 from numba.extending import overload
 from .draw import A_COLOR, B_COLOR, INK, Figure, number, rect, tag, text, tint
-from .emulator import (ATOMIC, LOAD, STORE, UPDATE, RACE, Watch, _address, apart,
-    as_kernel, blank, clash, expression, find_root, has_barrier, index_types, plain, position,
-    ready, remember, report, root_rows, shown, statements)
+from .emulator import (ATOMIC, LOAD, STORE, UPDATE, Watch, _address, as_kernel,
+    clash, expression, find_root, has_barrier, keep_access, plain, position, ready, report,
+    root_rows, shown, statements)
 
 # %% ../nbs/tools/profiler.ipynb #profiler-007
 SECTOR = 32 # bytes that global memory moves at least: 2**5
@@ -118,8 +119,6 @@ class Follow(ast.NodeTransformer):
 def follow(tree, site, skip): Follow(site, skip).visit(tree)
 
 # %% ../nbs/tools/profiler.ipynb #profiler-016
-from fastcore.basics import patch
-
 @patch
 def branch(self:Follow, node):
     self.generic_visit(node)
@@ -210,7 +209,7 @@ def _put(index, row): "Write an index into a row of numbers, and how many it has
 
 _OPTIONS = dict(forceinline=True)
 
-def _terms(index): return [f"index[{i}]" for i in range(len(index_types(index)))]
+def _terms(index): return [f"index[{i}]" for i in range(index.count)]
 
 @overload(_sizes, jit_options=_OPTIONS)
 def _sizes_typed(array):
@@ -391,7 +390,7 @@ def touch(r, offset, kind, site, t, when, tables):
         note_clash(tables.races[tables.now[RACES]], records[k], when, r, offset, t, site)
         tables.now[RACES] += 1
         tables.reported[cell] = when
-    remember(records, kind, site, t, when, shared)
+    keep_access(records, kind, site, t, when, shared)
 
 # %% ../nbs/tools/profiler.ipynb #profiler-031
 @_inline
@@ -461,9 +460,10 @@ class Run:
     "A kernel and its arguments, ready to be run block by block under the profiler's eyes."
     def __init__(self, kernel, grid, block, args, shared):
         skews = [skew(a) for a in args if np.ndim(a)]
-        self.kernel, self.compiled, self.grid, self.block, self.args = ready(kernel, grid, block,
-            args, shared, profiling())
-        self.shared, self.sizes, self.at_once = shared, [2**10, 2**14, 2**10, 2**20], 1
+        self.compiled, self.grid, self.block, self.args = ready(kernel, grid, block, args, shared,
+            profiling())
+        self.kernel, self.shared, self.at_once = kernel, shared, 1
+        self.sizes = [2**10, 2**14, 2**10, 2**20]
         self.roots = root_rows(self.compiled.unit, self.args)
         self.skews = np.array([0] * (len(self.roots) - len(skews)) + skews, np.int64)
         self.arrays = [a for a in self.args if isinstance(a, np.ndarray)]
@@ -507,7 +507,7 @@ class Run:
             if not err[0] and not log.now[OUTSIDE]: raise
         if not err[0]: return
         self.put_back()
-        report(self.kernel, self.compiled, self.grid, self.block, err)
+        report(self.compiled, self.grid, self.block, err)
 
 def skew(
     a, # Device or host array
