@@ -838,6 +838,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                'matmul_course/profiler.py'),
                                         'matmul_course.profiler.cell_of': ('tools/profiler.html#cell_of', 'matmul_course/profiler.py'),
                                         'matmul_course.profiler.chosen': ('tools/profiler.html#chosen', 'matmul_course/profiler.py'),
+                                        'matmul_course.profiler.color_of': ('tools/profiler.html#color_of', 'matmul_course/profiler.py'),
                                         'matmul_course.profiler.digest': ('tools/profiler.html#digest', 'matmul_course/profiler.py'),
                                         'matmul_course.profiler.distinct': ('tools/profiler.html#distinct', 'matmul_course/profiler.py'),
                                         'matmul_course.profiler.draw_banks': ( 'tools/profiler.html#draw_banks',

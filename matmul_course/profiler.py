@@ -14,10 +14,10 @@ __all__ = ['SECTOR', 'ARITHMETIC', 'ENTER', 'TURN', 'LEAVE', 'BRANCH', 'Log', 'W
            'alike', 'run_chosen', 'GPU', 'gpu_named', 'KernelProfile', 'Reader', 'parameter_names', 'given', 'host',
            'profile', 'chosen', 'profile_of', 'bytes_text', 'seconds_text', 'shares', 'warnings_of', 'race_text',
            'outside_text', 'access_text', 'report_text', 'row', 'source_row', 'report_page', 'pick', 'draw_request',
-           'ranges', 'draw_sectors', 'draw_banks']
+           'ranges', 'color_of', 'draw_sectors', 'draw_banks']
 
 # %% ../nbs/tools/profiler.ipynb #profiler-003
-import ast, hashlib, math
+import ast, hashlib, math, re
 from collections import Counter, namedtuple
 from dataclasses import dataclass, field
 from functools import cache
@@ -28,7 +28,7 @@ from fastcore.basics import patch
 import numpy as np
 from numba import njit, types
 from numba.extending import overload
-from .draw import A_COLOR, B_COLOR, INK, Figure, number, rect, tag, text, tint
+from .draw import A_COLOR, B_COLOR, C_COLOR, INK, Figure, rect, text
 from .emulator import (ATOMIC, LOAD, STORE, UPDATE, Watch, _address, as_kernel,
     clash, expression, find_root, has_barrier, keep_access, plain, position, ready, report,
     root_rows, shown, statements)
@@ -909,14 +909,16 @@ def report_text(profile):
         out.append(f"{number:5} {text:60} {'; '.join(notes)}".rstrip())
     return "\n".join(out + [f"! {w}" for w in warnings_of(profile)])
 
-CELL = "style='text-align:{};padding:1px 8px;vertical-align:top;font-family:monospace'"
+CELL = ("style='text-align:{};padding:1px 8px;vertical-align:top;white-space:nowrap;"
+    "font-family:monospace;font-size:12px'")
 
 def row(cells, align):
     return "<tr>" + "".join(f"<td {CELL.format(a)}>{c}</td>" for c, a in zip(cells, align)) + "</tr>"
 
 def source_row(profile, number, text):
     notes = [line for line in profile.lines if line.line == number]
-    cells = [str(number), f"<span style='white-space:pre'>{escape(text)}</span>"]
+    text = escape(re.sub(r"\s{2,}#", "  #", text))     # a comment far to the right widens the page
+    cells = [str(number), f"<span style='white-space:pre'>{text}</span>"]
     cells += ["<br>".join(escape(f(line)) for line in notes) for f in (
         lambda l: f"{l.kind} {l.array}", lambda l: f"{l.accesses:,}",
         lambda l: f"{l.per_request:.4g} {l.unit}")]
@@ -960,6 +962,10 @@ def ranges(lanes):
         else: runs.append([lane, lane])
     return ", ".join(f"{a}-{b}" if a < b else f"{a}" for a, b in runs)
 
+def color_of(array):
+    "The colour that a matrix has throughout the course; grey for any other array."
+    return dict(a=A_COLOR, b=B_COLOR, c=C_COLOR).get(array[-1].lower(), "#d9d9d9")
+
 def draw_sectors(line, lanes):
     "One bar of 32 bytes for each sector; what the lanes ask for is filled."
     held = {}
@@ -970,7 +976,7 @@ def draw_sectors(line, lanes):
         body += text(x - 8, y + 8, f"+{SECTOR * (sector - first):,} B", 11, text_anchor="end")
         for word in range(8):
             hit = any(lanes[lane] % SECTOR // 4 == word for lane in who)
-            body += rect(x + 11 * word, y, 11, 16, fill=A_COLOR if hit else "#fff", stroke=INK,
+            body += rect(x + 11 * word, y, 11, 16, fill=color_of(line.array) if hit else "#fff", stroke=INK,
                 stroke_width=1.5 if hit else 0.5)
         body += text(x + 96, y + 8, f"lanes {ranges(who)}", 11, text_anchor="start")
     asked, moved = 4 * len({o // 4 for o in lanes.values()}), SECTOR * len(held)
@@ -989,7 +995,7 @@ def draw_banks(line, lanes):
     for bank, p in product(range(32), range(deep)):
         who = banks.get(bank, [])[p:p + 1]
         label = (f"{who[0][0]}" if len(who[0]) == 1 else f"{who[0][0]}+") if who else ""
-        body += rect(16 + 20 * bank, 46 + 16 * p, 20, 16, fill=B_COLOR if who else "#fff",
+        body += rect(16 + 20 * bank, 46 + 16 * p, 20, 16, fill=color_of(line.array) if who else "#fff",
             stroke=INK, stroke_width=0.5)
         body += text(26 + 20 * bank, 54 + 16 * p, label, 10) if label else ""
     title = (f"Line {line.line}, {line.kind} {line.array}: {len(banks)} of 32 banks serve a request "
