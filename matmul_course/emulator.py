@@ -1324,7 +1324,8 @@ def translate(
     if watch and watch.rewrite:
         for f in [tree, *devices]: watch.rewrite(f, check.site, repeated)
     block = Emit(tree, unit, kinds, Build(tree, unit, sites), repeated, dims, bool(watch)).text()
-    functions = "\n".join(DECORATOR + text for text in [*(text_of(f) + "\n" for f in devices), block])
+    texts = [*(text_of(f) + "\n" for f in devices), block]
+    functions = "\n".join(DECORATOR + text for text in texts)
     return functions + ENTRY.replace("{params}", ", ".join(parameters(tree))), sites
 
 # %% ../nbs/tools/emulator.ipynb #emulator-161

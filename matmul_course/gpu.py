@@ -285,7 +285,7 @@ SASS_LINE = r"\s+/\*[0-9a-f]{4,}\*/\s+(?:@!?U?P\w+ )?(?!NOP)([A-Z][A-Z0-9]*)" # 
 
 # %% ../nbs/tools/gpu.ipynb #gpu-050
 def shared_in(ptx):
-    "Bytes of static shared memory. An assembler's own figure adds 1,024 that sm_90 keeps for itself."
+    "Bytes of static shared memory. The assembler's figure has 1,024 more, which sm_90 keeps."
     return sum(map(int, re.findall(r"^(?:\.visible )?\s*\.shared .*\[(\d+)\];", ptx, re.M)))
 
 @dataclass
@@ -302,15 +302,18 @@ class CompiledKernel:
     ptx_counts: Counter
     def __repr__(self):
         most = ", ".join(f"{op} {n}" for op, n in self.counts.most_common(6))
-        return (f"<{self.name} for {self.arch}: {self.registers} registers, {self.shared_bytes} bytes "
-            f"shared, {self.spills} spilled; {sum(self.counts.values())} instructions: {most}>")
+        needs = (f"{self.registers} registers, {self.shared_bytes} bytes shared, "
+            f"{self.spills} spilled")
+        return (f"<{self.name} for {self.arch}: {needs}; "
+            f"{sum(self.counts.values())} instructions: {most}>")
 
 # %% ../nbs/tools/gpu.ipynb #gpu-051
 def argument_types(
     signature, # "void(float32[:,::1], int32)", the same from numba.types, or the types themselves
 )->tuple:
     "Numba types of a kernel's arguments. Raises TypeError where a kernel cannot have them."
-    args, result = normalize_signature(tuple(signature) if isinstance(signature, list) else signature)
+    given = tuple(signature) if isinstance(signature, list) else signature
+    args, result = normalize_signature(given)
     if result not in (None, types.void):
         raise TypeError(f"signature: a kernel returns nothing, not {result}")
     return args

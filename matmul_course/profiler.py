@@ -661,7 +661,7 @@ class KernelProfile:
     out_of_bounds: list     # Of OutOfBounds, up to 65,536 a run
     idle_lanes: float       # Share of launched lanes that store nothing to global memory
     flop: int               # + - * / on floating-point numbers
-    divergent: dict         # Line -> share of its conditions and loops where the lanes of a warp part
+    divergent: dict         # Line -> share of its conditions and loops where a warp's lanes part
     lines: list             # Of Line
     bytes_requested: int    # 32 x the sectors of all requests: what L1 is asked for
     source: dict            # Line -> text, of the kernel
@@ -889,16 +889,17 @@ def warnings_of(profile):
             p.out_of_bounds[0])
 
 def race_text(race):
-    return (f"{race.array}[{race.index}], line {race.lines[0]} by thread {race.threads[0]} of block "
-        f"{race.blocks[0]}, line {race.lines[1]} by thread {race.threads[1]} of block "
-        f"{race.blocks[1]}, with no barrier between.")
+    sides = " and ".join(f"thread {t} of block {b} at line {line}"
+        for t, b, line in zip(race.threads, race.blocks, race.lines))
+    return f"{race.array}[{race.index}] by {sides}, with no barrier between."
 
 def outside_text(o):
     return (f"{o.array}[{o.index}] of shape {o.shape}, line {o.line}, by thread {o.thread} of "
         f"block {o.block}.")
 
 def access_text(line):
-    return f"{line.kind} {line.array}: {line.accesses:,}, {line.per_request:.4g} {line.unit}/request"
+    cost = f"{line.per_request:.4g} {line.unit}/request"
+    return f"{line.kind} {line.array}: {line.accesses:,}, {cost}"
 
 # %% ../nbs/tools/profiler.ipynb #profiler-055
 def report_text(profile):
@@ -913,7 +914,8 @@ CELL = ("style='text-align:{};padding:1px 8px;vertical-align:top;white-space:now
     "font-family:monospace;font-size:12px'")
 
 def row(cells, align):
-    return "<tr>" + "".join(f"<td {CELL.format(a)}>{c}</td>" for c, a in zip(cells, align)) + "</tr>"
+    columns = (f"<td {CELL.format(a)}>{cell}</td>" for cell, a in zip(cells, align))
+    return f"<tr>{''.join(columns)}</tr>"
 
 def source_row(profile, number, text):
     notes = [line for line in profile.lines if line.line == number]
@@ -976,8 +978,8 @@ def draw_sectors(line, lanes):
         body += text(x - 8, y + 8, f"+{SECTOR * (sector - first):,} B", 11, text_anchor="end")
         for word in range(8):
             hit = any(lanes[lane] % SECTOR // 4 == word for lane in who)
-            body += rect(x + 11 * word, y, 11, 16, fill=color_of(line.array) if hit else "#fff", stroke=INK,
-                stroke_width=1.5 if hit else 0.5)
+            body += rect(x + 11 * word, y, 11, 16, fill=color_of(line.array) if hit else "#fff",
+                stroke=INK, stroke_width=1.5 if hit else 0.5)
         body += text(x + 96, y + 8, f"lanes {ranges(who)}", 11, text_anchor="start")
     asked, moved = 4 * len({o // 4 for o in lanes.values()}), SECTOR * len(held)
     title = (f"Line {line.line}, {line.kind} {line.array}: a request of {len(lanes)} lanes moves "
@@ -995,11 +997,11 @@ def draw_banks(line, lanes):
     for bank, p in product(range(32), range(deep)):
         who = banks.get(bank, [])[p:p + 1]
         label = (f"{who[0][0]}" if len(who[0]) == 1 else f"{who[0][0]}+") if who else ""
-        body += rect(16 + 20 * bank, 46 + 16 * p, 20, 16, fill=color_of(line.array) if who else "#fff",
-            stroke=INK, stroke_width=0.5)
+        fill = color_of(line.array) if who else "#fff"
+        body += rect(16 + 20 * bank, 46 + 16 * p, 20, 16, fill=fill, stroke=INK, stroke_width=0.5)
         body += text(26 + 20 * bank, 54 + 16 * p, label, 10) if label else ""
-    title = (f"Line {line.line}, {line.kind} {line.array}: {len(banks)} of 32 banks serve a request "
-        f"of {len(lanes)} lanes, in {deep} {'pass' if deep == 1 else 'passes'}")
+    title = (f"Line {line.line}, {line.kind} {line.array}: {len(banks)} of 32 banks serve a "
+        f"request of {len(lanes)} lanes, in {deep} {'pass' if deep == 1 else 'passes'}")
     body += text(16, 16, title, 12, text_anchor="start")
     body += text(16, 36, "bank 0 to 31; in each cell a lane, + where one word goes to several", 11,
         text_anchor="start")
