@@ -7,7 +7,7 @@ __all__ = ['SHAPES', 'LAYOUTS', 'MISFITS', 'matmul_shape', 'common_kind', 'opera
 
 # %% ../nbs/tools/checks.ipynb #checks-003
 from fractions import Fraction
-from functools import wraps
+from functools import lru_cache, wraps
 import numpy as np
 
 # %% ../nbs/tools/checks.ipynb #checks-007
@@ -20,13 +20,12 @@ def matmul_shape(
     ValueError naming both shapes unless both are 2-D and the inner sizes agree.
     TypeError where one has no shape."""
     shape_a, shape_b = _shape("a", a), _shape("b", b)
+    if len(shape_a) == len(shape_b) == 2 and shape_a[1] == shape_b[0]: return *shape_a, shape_b[1]
     got = f"(M, K) @ (K, N); got {shape_a} @ {shape_b}"
     if len(shape_a) != 2 or len(shape_b) != 2:
         raise ValueError(f"a @ b needs two matrices, {got}")
     (M, K), (inner, N) = shape_a, shape_b
-    if K != inner:
-        raise ValueError(f"a @ b needs equal inner sizes, {got}: {K} and {inner} differ")
-    return M, K, N
+    raise ValueError(f"a @ b needs equal inner sizes, {got}: {K} and {inner} differ")
 
 def _shape(name: str, x) -> tuple:
     if hasattr(x, "shape"): return tuple(x.shape)
@@ -34,21 +33,29 @@ def _shape(name: str, x) -> tuple:
                     "pass a NumPy array or a torch tensor")
 
 # %% ../nbs/tools/checks.ipynb #checks-012
+@lru_cache
+def _container(
+    kind: type, # Of the operand
+    layout,     # Of a tensor; None for an array
+) -> str | None: # "numpy" or "torch"; None for what is neither
+    "An `np.matrix` is neither, for its `*` is a product already; nor is a masked array."
+    if issubclass(kind, (np.matrix, np.ma.MaskedArray)): return None
+    if issubclass(kind, np.ndarray): return "numpy"
+    from_torch = any(t.__module__.partition(".")[0] == "torch" for t in kind.__mro__)
+    return "torch" if from_torch and str(layout) == "torch.strided" else None
+
 def _kind(
     name: str, # Of the argument, for the message
     x,         # The operand
 ) -> str: # "numpy" or "torch"
-    """Which container `x` is. TypeError for anything else.
-
-    An `np.matrix` is refused, for its `*` is a product already; so is a masked array."""
-    masked = isinstance(x, (np.matrix, np.ma.MaskedArray))
-    if isinstance(x, np.ndarray) and not masked: return "numpy"
-    from_torch = any(t.__module__.partition(".")[0] == "torch" for t in type(x).__mro__)
-    if from_torch and str(getattr(x, "layout", "")) == "torch.strided": return "torch"
+    "Which container `x` is. TypeError for anything else."
+    if type(x) is np.ndarray: return "numpy"
+    if found := _container(type(x), getattr(x, "layout", None)): return found
     raise TypeError(f"{name}: {type(x).__name__} should be a NumPy array "
                     "or a dense torch tensor")
 
-def _dtype(x) -> str: return str(x.dtype).removeprefix("torch.")
+@lru_cache
+def _dtype_name(dtype) -> str: return str(dtype).removeprefix("torch.")
 
 # %% ../nbs/tools/checks.ipynb #checks-013
 def common_kind(
@@ -58,13 +65,14 @@ def common_kind(
     """The container that both operands share.
 
     TypeError where they differ in container or dtype, or are neither float32 nor float64."""
-    pairs = ("", _kind("a", a), _kind("b", b)), ("dtypes ", _dtype(a), _dtype(b))
+    kind, dtype = _kind("a", a), _dtype_name(a.dtype)
+    pairs = ("", kind, _kind("b", b)), ("dtypes ", dtype, _dtype_name(b.dtype))
     for what, one, other in pairs:
         if one != other:
             raise TypeError(f"a and b: {what}{one} and {other} are mixed; convert one of them")
-    if _dtype(a) not in ("float32", "float64"):
-        raise TypeError(f"a and b: dtype {_dtype(a)} is not served; use float32 or float64")
-    return _kind("a", a)
+    if dtype not in ("float32", "float64"):
+        raise TypeError(f"a and b: dtype {dtype} is not served; use float32 or float64")
+    return kind
 
 # %% ../nbs/tools/checks.ipynb #checks-015
 def _as_kind(
@@ -94,6 +102,7 @@ def operands(
         @wraps(fn)
         def served(a, b):
             own = common_kind(a, b)
+            if own == kind: return fn(a, b)
             return _as_kind(fn(_as_kind(a, kind), _as_kind(b, kind)), own)
         return served
     return decorate

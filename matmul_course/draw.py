@@ -6,7 +6,7 @@
 __all__ = ['A_COLOR', 'B_COLOR', 'C_COLOR', 'INK', 'MUTED', 'LINE', 'PAPER', 'GAP', 'FONT', 'CHAR', 'SVG', 'STYLE', 'MAX_STEPS',
            'OPS', 'tint', 'luminance', 'contrast', 'tag', 'group', 'rect', 'text', 'number', 'elide', 'frame', 'places',
            'grid', 'Figure', 'parts', 'weakest_text', 'draw_matmul', 'text_in', 'Stepper', 'draw_matmul_steps',
-           'draw_broadcast', 'draw_broadcast_steps', 'png', 'draw_digits', 'draw_digit', 'chart']
+           'draw_broadcast', 'draw_broadcast_steps', 'png', 'draw_digits', 'draw_digit', 'chart', 'roofline']
 
 # %% ../nbs/tools/draw.ipynb #draw-003
 import re, zlib
@@ -727,3 +727,53 @@ def chart(
         drawn += text(16, height + 22 + 16*i, line, 11, text_anchor="start")
     below = 16 * len(lines) + 6 * bool(lines)
     return Figure(drawn, width + 16, height + 16 + below, title)
+
+# %% ../nbs/tools/draw.ipynb #draw-149
+def _apart(
+    values, # From high to low
+    least:float, # Distance
+)->list: # Places, from high to low
+    "The values, each moved down as far as it must be to keep its distance."
+    out = []
+    for v in values: out.append(min(v, out[-1] - least) if out else v)
+    return out
+
+def roofline(
+    points,          # (name, FLOP/byte, FLOP/s), one for each program
+    peak:float,      # FLOP/s
+    bandwidth:float, # byte/s
+    note:str="",     # Below the chart: what was measured, and where
+)->Figure: # Its title says which program is nearest to the roof
+    "Each program under the roof that arithmetic and memory set. ValueError for no points."
+    from matplotlib.figure import Figure as MplFigure
+    points = [(str(name), float(x), float(y)) for name, x, y in points]
+    if not points: raise ValueError("points: there is none; a roofline needs a program")
+    name, _, _ = best = max(points, key=lambda p: p[2] / min(peak, bandwidth * p[1]))
+    share = best[2] / min(peak, bandwidth * best[1])
+    fig = MplFigure(figsize=(7.4, 4.8), layout="constrained")
+    _roof(fig.subplots(), points, peak, bandwidth)
+    return chart(fig, f"{name} is nearest to the roof, at {share:.0%} of it", note)
+
+def _roof(ax, points, peak, bandwidth):
+    "Roof, points and names on logarithmic axes."
+    xs, ys = [[p[i] for p in points] for i in (1, 2)]
+    left, ridge, right = min(xs) / 2, peak / bandwidth, max(*xs, peak / bandwidth) * 8
+    left = min(left, ridge / 4)
+    ax.plot([left, ridge, right], [bandwidth * left, peak, peak], color=INK, lw=2)
+    ax.text(right, peak * 1.12, f"peak {peak / 1e9:.3g} GFLOP/s", ha="right")
+    ax.text(ridge * .9, peak * 1.12, f"{bandwidth / 1e9:.3g} GB/s to the left", ha="right")
+    low = min(*ys, bandwidth * left)
+    least = np.log10(peak / low) / 24                           # a line of text
+    for x in set(xs): _stack(ax, [p for p in points if p[1] == x], least)
+    ax.set(xscale="log", yscale="log", xlim=(left, right), ylim=(low / 2.5, peak * 2),
+           xlabel="arithmetic intensity, FLOP/byte", ylabel="FLOP/s")
+    ax.spines[["top", "right"]].set_visible(False)
+
+def _stack(ax, points, least):
+    "Programs of one intensity: a dot each, its name beside it, names `least` decades apart."
+    points = sorted(points, key=lambda p: -p[2])
+    places_ = _apart([np.log10(p[2]) for p in points], least)
+    for (name, x, y), place in zip(points, places_):
+        ax.plot([x, x * 1.18], [y, 10**place], color=LINE, lw=0.8)
+        ax.text(x * 1.22, 10**place, name, va="center", fontsize=9)
+    ax.plot([p[1] for p in points], [p[2] for p in points], "o", color=B_COLOR, mec=INK)

@@ -1,0 +1,216 @@
+"The fast CPU rungs: every edge size, no access outside the operands, any strides, NaN, threads, stale caches."
+import os, shutil, subprocess, sys
+import numba, numpy as np, pytest
+from numba import njit
+from matmul_course import registers, threads
+from matmul_course.checks import error_bound
+from matmul_course.ladder import rungs
+from matmul_course.machine import threads as with_threads
+
+FAST = "packed", "tile", "parallel", "skinny", "matmul"
+OWN = dict(small=lambda a, b: threads.small_kernel()(a, b), wide=lambda a, b: threads._into_new(a, b, threads._few_rows))
+KERNELS = {name: rungs()[name].fn for name in FAST} | OWN
+every = pytest.mark.parametrize("name", FAST)
+CANARY = np.nan # no sum that contains one is inside a bound, not even times zero
+
+def numbers(rng, m, n, dtype): return rng.standard_normal((m, n)).astype(dtype)
+
+def fenced(rng, m, n, dtype, width=80):
+    "An (m, n) view with canaries on all four sides, and the array that holds it."
+    room = np.full((m + 4, n + width), CANARY, dtype)
+    inside = room[2:2 + m, width//2:width//2 + n]
+    inside[:] = numbers(rng, m, n, dtype)
+    return inside, room
+
+def assert_product(c, a, b, at):
+    off = np.abs(c - a.astype(np.float64) @ b.astype(np.float64))
+    assert c.shape == off.shape and (off <= error_bound(a, b)).all(), f"{at}: off by {off.max():.3g}"
+
+def assert_close(c, a, b):
+    "assert_product for float32, in a third of the time: γ with u = 2**-24 rounded up."
+    off, size = np.abs(c - a.astype(np.float64) @ b), np.abs(a) @ np.abs(b)
+    assert (off <= (a.shape[1] + 1) * 6e-8 * size + 1e-30).all(), f"{a.shape} @ {b.shape}: off by {off.max():.3g}"
+
+EDGES = range(1, 71)
+def sizes(axis):
+    "All pairs of edge sizes on two axes; the third takes each size in turn."
+    for p in EDGES:
+        for q in EDGES:
+            third = 1 + (7*p + 11*q) % 70
+            yield (third, p, q) if axis == 0 else (p, third, q) if axis == 1 else (p, q, third)
+
+def calls(dtype):
+    "name -> f(a, b, c) on operands of any strides."
+    dtype = np.dtype(dtype)
+    width = registers.VECTORS * registers.VECTOR // dtype.itemsize
+    c = lambda fn, n, parallel=False: registers.compiled(fn, dtype, n, parallel)
+    return dict(packed=lambda a, b, o: c(registers._packed, 1)(a, b, o, 8),
+                tile=lambda a, b, o: c(registers._tiled, 2)(a, b, o, 24, 2 * width),
+                parallel=lambda a, b, o: c(threads._parallel, 4, True)(a, b, o, 2, 2, 32, width),
+                skinny=lambda a, b, o: c(threads._skinny, 2, True)(a, b, o, 2, 10 if a.shape[0] % 2 else 5),
+                wide=lambda a, b, o: c(threads._wide, 2, True)(a, b, o, 2, 16))
+
+def framed(M, N, dtype):
+    "A C-contiguous (M, N) with canaries before and behind it in memory."
+    pad = 64
+    room = np.full(M * N + 2 * pad, CANARY, dtype)
+    return room[pad:pad + M*N].reshape(M, N), room, pad
+
+@pytest.mark.parametrize("name", ["packed", "tile", "parallel", "skinny", "wide"])
+def test_every_edge_size_between_canaries(name):
+    rng, dtype = np.random.default_rng(0), np.float32
+    run = calls(dtype)[name]
+    pool_a, room_a = fenced(rng, 70, 70, dtype)
+    pool_b, room_b = fenced(rng, 70, 70, dtype)
+    was = room_a.copy(), room_b.copy()
+    with with_threads(1):                     # the loop is cut in two all the same; nobody waits for a second core
+        for axis in range(3):
+            for M, K, N in sizes(axis):
+                a, b = pool_a[70-M:, 70-K:], pool_b[70-K:, 70-N:]        # they end at the canaries on two sides
+                c, room, pad = framed(M, N, dtype)
+                run(a, b, c)
+                assert_close(c, a, b)
+                assert np.isnan(room[:pad]).all() and np.isnan(room[-pad:]).all(), f"{(M, K, N)}: wrote outside C"
+    assert room_a.tobytes() == was[0].tobytes() and room_b.tobytes() == was[1].tobytes(), "an operand was changed"
+
+def test_the_small_kernel_on_every_edge_size():
+    rng, run = np.random.default_rng(0), threads.small_kernel()
+    pool = numbers(rng, 1, 70*70, np.float32)[0]
+    for axis in range(3):
+        for M, K, N in sizes(axis):
+            a, b = pool[:M*K].reshape(M, K), pool[-K*N:].reshape(K, N)
+            assert_close(run(a, b), a, b)
+
+@pytest.mark.skipif(sys.platform == "win32", reason="memory protection is set through mmap and libc")
+def test_nothing_is_read_past_a_page_that_may_not_be_read():
+    "Operands that end where a forbidden page begins: a read past the end kills the process, which has said what it was at."
+    code = f"""
+import ctypes, mmap, numpy as np, sys
+sys.path.insert(0, {os.path.dirname(__file__)!r})
+from test_cpu import KERNELS
+page = mmap.PAGESIZE
+libc = ctypes.CDLL(None, use_errno=True)
+libc.mprotect.argtypes = ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int
+keep = []
+def at_the_end(m, n, dtype):
+    size = m * n * np.dtype(dtype).itemsize
+    pages = -(-size // page) + 1
+    room = mmap.mmap(-1, pages * page); keep.append(room)
+    start = ctypes.addressof(ctypes.c_char.from_buffer(room))
+    x = np.frombuffer(room, dtype, m*n, (pages - 1) * page - size).reshape(m, n)
+    x[:] = 1
+    assert libc.mprotect(start + (pages - 1) * page, page, 0) == 0
+    return x
+for name, M, K, N in ((name, *sizes) for name in KERNELS for sizes in ((5, 7, 9), (1, 1, 1), (13, 33, 31), (12, 16, 32), (70, 65, 10), (3, 784, 10), (2, 70, 1), (17, 5, 33))):
+    print(name, M, K, N, flush=True)
+    for dtype in (np.float32, np.float64):
+        a, b = at_the_end(M, K, dtype), at_the_end(K, N, dtype)
+        assert (KERNELS[name](a, b) == K).all()
+sys.stdout.flush(); import os; os._exit(0)      # the forbidden pages stay: no tidying up
+"""
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert run.returncode == 0, f"exit {run.returncode} at {run.stdout.splitlines()[-1:]}: {run.stderr[-500:]}"
+    assert len(run.stdout.splitlines()) == 8 * len(KERNELS)
+
+@every
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_any_strides(name, dtype):
+    rng = np.random.default_rng(1)
+    x, y = numbers(rng, 90, 120, dtype), numbers(rng, 120, 90, dtype)
+    for a, b in ((x[::2, ::3], y[::3, ::2]), (x[::-1], y[:, ::-1]), (x[::-3, ::-1], y[::-1]), (x.T[:, :90], x[:90].T[:90]),
+                 (np.broadcast_to(x[0], (33, 120)), y), (x, np.broadcast_to(y[:, :1], (120, 37))), (x[:, :1], y[:1])):
+        assert_product(rungs()[name](a, b), a, b, f"strides {a.strides} and {b.strides}")
+
+@every
+@pytest.mark.parametrize("shape", [(700, 530, 9), (530, 700, 601), (9, 5000, 700), (1, 3000, 1), (300, 1, 300)])
+def test_sizes_beyond_a_block(name, shape):
+    rng, (M, K, N) = np.random.default_rng(2), shape
+    for dtype in (np.float32, np.float64):
+        a, b = numbers(rng, M, K, dtype), numbers(rng, K, N, dtype)
+        if dtype == np.float32: assert_product(rungs()[name](a, b), a, b, shape)
+        else: assert (np.abs(rungs()[name](a, b) - a @ b) <= 2 * error_bound(a, b)).all()
+
+@every
+@pytest.mark.filterwarnings("ignore:invalid value")
+@pytest.mark.parametrize("shape", [(6, 40, 5), (6, 40, 70), (70, 300, 7), (5, 784, 10)])
+def test_what_is_not_finite_goes_through_as_in_numpy(name, shape):
+    rng, (M, K, N) = np.random.default_rng(3), shape
+    a, b = numbers(rng, M, K, np.float32), numbers(rng, K, N, np.float32)
+    a[0, 3], a[1, K-1], a[2, 7:9] = np.nan, np.inf, (np.inf, -np.inf)
+    b[5, 1], b[K-1, N-1] = -np.inf, np.nan
+    a[3, 5] = 0                                             # 0 * -inf
+    with np.errstate(invalid="ignore"): want = a.astype(np.float64) @ b.astype(np.float64)
+    got = rungs()[name](a, b)
+    for kind in (np.isnan, np.isposinf, np.isneginf): np.testing.assert_array_equal(kind(got), kind(want))
+
+def test_no_flag_allows_more_than_contraction(): assert registers.EXACT == {"contract"}
+
+@every
+def test_the_same_numbers_for_the_same_threads(name):
+    rng = np.random.default_rng(4)
+    a, b = numbers(rng, 300, 301, np.float32), numbers(rng, 301, 320, np.float32)
+    for n in {1, numba.config.NUMBA_NUM_THREADS}:
+        with with_threads(n):
+            first = rungs()[name](a, b)
+            for _ in range(5): np.testing.assert_array_equal(rungs()[name](a, b), first)
+
+@pytest.mark.parametrize("width", [16, 32, 64])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_any_vector_width_is_right(width, dtype):
+    tile, rng = registers.tile, np.random.default_rng(5)
+    @njit(fastmath=registers.EXACT)
+    def masked(a, b, c): tile(a, b, c, False, 0, 5, 2, width, 1, 2)
+    @njit(fastmath=registers.EXACT)
+    def full(a, b, c): tile(a, b, c, True, 0, 5, 2, width, 0, 1)
+    most = 2 * width // np.dtype(dtype).itemsize
+    for m, K, n in ((1, 1, 1), (3, 7, most - 1), (5, 8, most), (5, 0, most)):
+        a, b, c = numbers(rng, m, K, dtype), numbers(rng, K, n, dtype), np.full((m, n), 7, dtype)
+        masked(a, b, c)
+        assert (np.abs(c - a @ b) <= 2 * error_bound(a, b)).all()
+        if (m, n) == (5, most):
+            full(a, b, c)
+            assert (np.abs(c - 2 * (a @ b)) <= 4 * error_bound(a, b) + 4e-7 * np.abs(a @ b)).all()
+
+@pytest.mark.parametrize("n", range(1, 17))
+def test_cuts_and_grids_cover_everything_once(n):
+    for size in (1, 5, 12, 100, 1001):
+        for step in (1, 8, 12, 32):
+            ends = [threads.cut(size, n, p, step) for p in range(n + 1)]
+            assert ends[0] == 0 and ends[-1] == size and ends == sorted(ends)
+            assert all(e % step == 0 for e in ends[:-1] if e != size)
+    for M, N in ((1, 1), (1000, 10), (10, 1000), (512, 512)):
+        r, c = threads.grid_of(n, M, N)
+        assert r * c == n
+
+def test_which_rung_says_what_runs(monkeypatch):
+    ran = []
+    run = threads._run
+    monkeypatch.setattr(threads, "_run", lambda name, a, b: ran.append(name) or run(name, a, b))
+    for M, K, N in ((1000, 784, 10), (8, 9000, 512), (300, 300, 320), (33, 2000, 77), (40, 4000, 30), (65, 100, 90)):
+        a, b = np.ones((M, K), np.float32), np.ones((K, N), np.float32)
+        assert (threads.matmul(a, b) == K).all()
+        assert ran == [threads.which_rung(a, b)]
+        ran.clear()
+    assert threads.which_rung(np.ones((5, 784), np.float32), np.ones((784, 10), np.float32)) == "small"
+
+COPY = "memory.py", "registers.py", "threads.py", "checks.py", "ladder.py", "machine.py", "draw.py", "__init__.py"
+def test_an_edit_in_another_module_is_noticed(tmp_path):
+    "threads.py compiles calls into registers.py: after an edit there, no machine code of before may answer."
+    here, there = os.path.dirname(threads.__file__), tmp_path / "matmul_course"
+    there.mkdir()
+    for name in COPY: shutil.copy(os.path.join(here, name), there / name)
+    code = ("import numpy as np; from matmul_course.threads import *; from matmul_course.threads import __file__ as path\n"
+            "x = np.ones((3, 3), np.float32); print(path, matmul_parallel(x, x)[0, 0], small_kernel()(x, x)[0, 0], sep='|')")
+    env = os.environ | dict(PYTHONPATH=str(tmp_path), NUMBA_CACHE_DIR=str(tmp_path / "cache"), NUMBA_OPT="0")  # compiles in half the time
+    def ask():
+        run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=env, cwd=tmp_path)
+        assert run.returncode == 0, run.stderr
+        path, *values = run.stdout.strip().split("|")
+        assert str(tmp_path) in path
+        return [float(v) for v in values]
+    assert ask() == [3, 3]
+    module = there / "registers.py"
+    text = module.read_text(encoding="utf-8")
+    assert text.count("[0.0] * lanes") == 1
+    module.write_text(text.replace("[0.0] * lanes", "[2.0] * lanes"), encoding="utf-8")      # sums begin at 2
+    assert ask() == [5, 7]                                              # the small kernel has two sums for each number
