@@ -4,11 +4,11 @@
 
 # %% auto #0
 __all__ = ['LESSONS', 'HEADS', 'Rung', 'rung', 'rungs', 'up_to', 'Timing', 'duration', 'three_digits', 'bench', 'Result', 'race',
-           'Race']
+           'Race', 'workload']
 
 # %% ../nbs/tools/ladder.ipynb #ladder-003
 import os, sys, time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from html import escape
 from importlib import import_module
 from statistics import median, quantiles
@@ -214,7 +214,7 @@ def race(
         entries = [_enter(r, a, b, known) for r in field_]
         samples = _rounds(entries, seconds)
     results = [_result(e, s, shape) for e, s in zip(entries, samples)]
-    return Race(results, threads, this_machine())
+    return Race(results, threads, this_machine(), str(a.dtype).removeprefix("torch."))
 
 def _named(names) -> list[Rung]:
     "The rungs of these names, all CPU rungs for None; ValueError for a name that is no rung."
@@ -263,6 +263,8 @@ class Race:
     results: list    # Of Result, in lesson order
     threads: int     # For all of them
     machine: Machine
+    dtype: str = "float32"
+    peak: float | None = None # FLOP/s of this machine, once `of_peak` has measured it
     def __getitem__(self, name: str) -> Result: # KeyError where it did not run
         for r in self.results:
             if r.rung.name == name: return r
@@ -283,9 +285,12 @@ class Race:
             return f"No order: the spreads of {name} and {other} overlap."
         a, b = self[name].timing.median, self[other].timing.median
         return f"{name} takes {duration(a)}, {other} {duration(b)}: {_times(b / a)} as fast."
+    def of_peak(self) -> "Race": # some seconds, once a process
+        "The same race, with each rung's share of the arithmetic that this machine can do."
+        return replace(self, peak=self.machine.peak(self.threads, self.dtype).best)
     @property
     def rows(self) -> list[dict]: # one a rung; times in seconds
-        return [_row(r, self.threads) for r in self.results]
+        return [_row(self, r) for r in self.results]
     def table(self) -> str: return _text(self)
     def plot(self): return _plot(self)
     def _repr_html_(self): return _html(self)
@@ -294,24 +299,41 @@ class Race:
 def _times(ratio: float) -> str:
     return f"{ratio:,.0f} times" if ratio >= 9.5 else f"{ratio:.1f} times"
 
-def _row(r: Result, threads: int) -> dict:
+def _row(race: Race, r: Result) -> dict:
     t = r.timing
-    return dict(rung=r.rung.name, lesson=r.rung.lesson, shape=r.shape, threads=threads,
+    return dict(rung=r.rung.name, lesson=r.rung.lesson, shape=r.shape, threads=race.threads,
                 median_s=t.median, low_s=t.low, high_s=t.high, gflops=r.gflops,
-                scaled=r.scaled, rows=r.rows)
+                vs_torch=_against(race, r, "torch"), vs_numpy=_against(race, r, "numpy"),
+                percent_of_peak=race.peak and 1e11 * r.gflops / race.peak,
+                checked=True,                           # or `race` had raised
+                scaled=r.scaled, rows=r.rows, emulated=_emulated(r.rung))
+
+def _against(race: Race, r: Result, name: str) -> float | None: # None where it did not run
+    "How many times as fast as the rung `name`."
+    of = {o.rung.name: o.timing.median for o in race.results}
+    return of[name] / r.timing.median if name in of else None
+
+def _emulated(r: Rung) -> bool: # then its time says nothing about a GPU
+    return r.device == "cuda" and import_module("matmul_course.gpu").cuda.emulated
 
 # %% ../nbs/tools/ladder.ipynb #ladder-044
-HEADS = "rung", "time", "spread", "GFLOP/s", "× first", "× previous", ""
+HEADS = "rung", "time", "spread", "GFLOP/s", "× first", "× previous"
+
+def _heads(race: Race) -> tuple: return *HEADS, *["% of peak"] * bool(race.peak), ""
 
 def _cells(race: Race) -> list[tuple]: # of strings, one a rung
     "The table's body."
     rs, out = race.results, []
     for i, r in enumerate(rs):
         t, ratios = r.timing, (_ratio(race, r, rs[0]), _ratio(race, r, rs[max(i - 1, 0)]))
-        note = f"{r.rows} of {r.shape[0]} rows, scaled" if r.scaled else ""
+        share = [three_digits(1e11 * r.gflops / race.peak)] if race.peak else []
         out.append((r.rung.name, duration(t.median), f"{duration(t.low)} to {duration(t.high)}",
-                    three_digits(r.gflops), *ratios, note))
+                    three_digits(r.gflops), *ratios, *share, _note(r)))
     return out
+
+def _note(r: Result) -> str:
+    scaled = [f"{r.rows} of {r.shape[0]} rows, scaled"] * r.scaled
+    return ", ".join(scaled + ["the emulator's time, not a GPU's"] * _emulated(r.rung))
 
 def _ratio(race: Race, new: Result, old: Result) -> str:
     if new is old: return ""
@@ -325,7 +347,7 @@ def _caption(race: Race) -> str:
 
 # %% ../nbs/tools/ladder.ipynb #ladder-045
 def _text(race: Race) -> str:
-    rows = [HEADS, *_cells(race)]
+    rows = [_heads(race), *_cells(race)]
     widths = [max(map(len, column)) for column in zip(*rows)]
     return "\n".join([*(_line(r, widths) for r in rows), "", _caption(race)])
 
@@ -340,7 +362,7 @@ def _html(race: Race) -> str:
     body = "".join(row("td", r) for r in _cells(race))
     style = "caption-side:bottom;text-align:left"
     return (f"<table><caption style='{style}'>{escape(_caption(race))}</caption>"
-            f"<thead>{row('th', HEADS)}</thead><tbody>{body}</tbody></table>")
+            f"<thead>{row('th', _heads(race))}</thead><tbody>{body}</tbody></table>")
 
 # %% ../nbs/tools/ladder.ipynb #ladder-047
 def _plot(race: Race): # a figure
@@ -367,3 +389,16 @@ def _bars(ax, results: list[Result]):
            xlim=(t[:, 0].min() / 3, t[:, 2].max() * 12))        # room for the labels
     ax.invert_yaxis()
     ax.spines[["top", "right"]].set_visible(False)
+
+# %% ../nbs/tools/ladder.ipynb #ladder-060
+def workload(
+    M: int, K: int, N: int, # Sizes, from 1 on
+) -> tuple: # (a, b), torch float32
+    "Operands of a shape: the lessons' digits and weights where they fit. ValueError for a size."
+    import torch
+    from matmul_course.data import linear_layer, load_mnist
+    for name, size in dict(M=M, K=K, N=N).items():
+        if size < 1: raise ValueError(f"{name}: {size} should be at least 1")
+    if (K, N) == (784, 10) and M <= 50_000: return load_mnist().x_train[:M], linear_layer()[0]
+    numbers = torch.Generator().manual_seed(0)
+    return torch.randn(M, K, generator=numbers), torch.randn(K, N, generator=numbers)
