@@ -44,7 +44,7 @@ def broadcast_shape(
         raise ValueError(f"{_listed(shapes, ' and ')} do not broadcast: {e}") from None
 
 # %% ../nbs/04_broadcasting.ipynb #04-broadcasting-078
-@rung("broadcast", takes="torch", max_flop=2e8)
+@rung("broadcast", takes="torch", max_flop=4e7)
 @operands("torch")
 def matmul_broadcast(
     a:torch.Tensor, # Left operand, (M, K)

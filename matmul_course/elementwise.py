@@ -23,7 +23,7 @@ def frobenius(
     return largest * (m / largest).square().sum().sqrt()
 
 # %% ../nbs/03_elementwise.ipynb #03-elementwise-028
-@rung("elementwise", takes="torch", max_flop=1e8)
+@rung("elementwise", takes="torch", max_flop=2e7)
 @operands("torch")
 def matmul_elementwise(
     a:torch.Tensor, # Left operand, (M, K)
@@ -37,7 +37,7 @@ def matmul_elementwise(
     return c
 
 # %% ../nbs/03_elementwise.ipynb #03-elementwise-040
-@rung("torch_dot", takes="torch", max_flop=1e8)
+@rung("torch_dot", takes="torch", max_flop=2e7)
 @operands("torch")
 def matmul_torch_dot(
     a:torch.Tensor, # Left operand, (M, K)

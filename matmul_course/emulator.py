@@ -916,8 +916,9 @@ def checked(self:Check, array, index, node, kind, name):
     if numbers := self.numbers(index):
         new = ", ".join(self.by_number(text, numbers, node, site, name))
         if len(numbers) > 1 or isinstance(index, ast.Tuple): new = f"({new},)"
-    # who watches checks by itself: a profiler goes on where a launch would end
-    if self.watch:
+    # who watches checks by itself: a profiler goes on where a launch would end; what one thread
+    # has for itself is of no interest
+    if self.watch and text not in self.unit.local:
         new = f"_seen({text}, {ast.unparse(index)}, {kind}, {site}, _t, _phase, _b, _err, _log)"
     return expression(new, node)
 @patch

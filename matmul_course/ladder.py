@@ -19,7 +19,8 @@ from .machine import Machine, this_machine, threads as _threads
 
 # %% ../nbs/tools/ladder.ipynb #ladder-007
 LESSONS = ("loops", "numba_dot", "elementwise", "broadcasting", "einsum", "library", "memory",
-           "registers", "threads", "grid", "cuda_kernel", "coalescing", "shared_memory")
+           "registers", "threads", "grid", "cuda_kernel", "coalescing", "shared_memory",
+           "thread_tiles")
 
 @dataclass(frozen=True)
 class Rung:
@@ -28,7 +29,7 @@ class Rung:
     fn: callable                  # Of (a, b)
     device: str = "cpu"           # "cpu" or "cuda"
     takes: str = "torch"          # What it works on without conversion: "torch" or "numpy"
-    max_flop: float | None = None # Larger workloads are timed on fewer rows
+    max_flop: float | None = None # Of larger workloads only a part is timed
     def __call__(self, a, b): return self.fn(a, b)
     @property
     def lesson(self) -> str: # the module that defines it; "__main__" in a notebook
@@ -42,7 +43,7 @@ def rung(
     name: str,                     # As in tables and charts
     device: str = "cpu",           # "cpu" or "cuda"
     takes: str = "torch",          # "torch" or "numpy"
-    max_flop: float | None = None, # FLOP beyond which fewer rows are timed
+    max_flop: float | None = None, # FLOP beyond which only a part is timed
 ):
     """Decorator: record a function of (a, b) on the ladder and return it unchanged.
 
@@ -161,30 +162,32 @@ def bench(
 class Result:
     "One rung in a race."
     rung: Rung
-    timing: Timing # Of the whole workload; scaled up where `rows` is smaller than M
-    rows: int      # Rows of A that were timed
+    timing: Timing # Of the whole workload; scaled up where only a part was timed
+    part: tuple    # (rows of A, columns of B) that were timed
     shape: tuple   # (M, K, N)
     @property
     def gflops(self) -> float: # 10^9 FLOP/s: two for each multiply-add
         M, K, N = self.shape
         return 2e-9 * M * K * N / self.timing.median
     @property
-    def scaled(self) -> bool: # the time of fewer rows, times M / rows
-        return self.rows < self.shape[0]
+    def scaled(self) -> bool: # was the time of a part multiplied?
+        return self.part != self.shape[::2]
 
 # %% ../nbs/tools/ladder.ipynb #ladder-033
-def _rows(r: Rung, M: int, K: int, N: int) -> int:
-    "How many rows of A the rung can bear: at least one."
-    if r.max_flop is None: return M
-    return max(1, int(min(M, r.max_flop // max(1, 2 * K * N))))
+def _part(r: Rung, M: int, K: int, N: int) -> tuple[int, int]: # rows of A, columns of B
+    "How much the rung can bear: whole rows of the product, or if one is too much, part of it."
+    if r.max_flop is None: return M, N
+    most = max(1, int(r.max_flop // max(1, 2 * K)))     # entries of the product
+    return (max(1, min(M, most // N)), N) if most >= N else (1, most)
 
 def _truth(a, b, known: dict):
-    "The product in float64 and its error bound; `known` keeps both, by the rows of A."
-    if len(a) not in known:
+    "The product in float64 and its error bound; `known` keeps both, by the product's shape."
+    part = a.shape[0], b.shape[1]
+    if part not in known:
         exact = _array(a).astype(np.float64) @ _array(b).astype(np.float64)
         if not np.isfinite(exact).all(): raise ValueError("a @ b: the product is not finite")
-        known[len(a)] = exact, error_bound(a, b)
-    return known[len(a)]
+        known[part] = exact, error_bound(a, b)
+    return known[part]
 
 def _check(r: Rung, a, b, known: dict):
     "AssertionError unless the rung's product is inside the error bound of every entry."
@@ -229,8 +232,8 @@ def _named(names) -> list[Rung]:
 # %% ../nbs/tools/ladder.ipynb #ladder-036
 def _enter(r: Rung, a, b, known: dict):
     "The rung, its operands, its calls a sample, and the seconds of one: checked and warm."
-    a = a[:_rows(r, *matmul_shape(a, b))]
-    args = tuple(_as_kind(x, r.takes) for x in (a, b))
+    rows, columns = _part(r, *matmul_shape(a, b))
+    args = tuple(_as_kind(x, r.takes) for x in (a[:rows], b[:,:columns]))
     _check(r, *args, known)                             # which warms it too
     return r, args, *_calls(r.fn, args)
 
@@ -247,10 +250,10 @@ def _rounds(entries, seconds: float) -> list[list[float]]:
     return samples
 
 def _result(entry, samples: list[float], shape: tuple) -> Result:
-    "Seconds a call for all M rows, where `rows` of them were timed."
+    "Seconds a call for the whole product, where a part of it was timed."
     r, (a, b), calls, each = entry
-    rows = a.shape[0]
-    return Result(r, _timing([t * shape[0] / rows for t in samples]), rows, shape)
+    times = shape[0] * shape[2] / (a.shape[0] * b.shape[1])
+    return Result(r, _timing([t * times for t in samples]), (a.shape[0], b.shape[1]), shape)
 
 # %% ../nbs/tools/ladder.ipynb #ladder-039
 def _shows_progress() -> bool:
@@ -306,7 +309,7 @@ def _row(race: Race, r: Result) -> dict:
                 vs_torch=_against(race, r, "torch"), vs_numpy=_against(race, r, "numpy"),
                 percent_of_peak=race.peak and 1e11 * r.gflops / race.peak,
                 checked=True,                           # or `race` had raised
-                scaled=r.scaled, rows=r.rows, emulated=_emulated(r.rung))
+                scaled=r.scaled, part=r.part, emulated=_emulated(r.rung))
 
 def _against(race: Race, r: Result, name: str) -> float | None: # None where it did not run
     "How many times as fast as the rung `name`."
@@ -332,7 +335,9 @@ def _cells(race: Race) -> list[tuple]: # of strings, one a rung
     return out
 
 def _note(r: Result) -> str:
-    scaled = [f"{r.rows} of {r.shape[0]} rows, scaled"] * r.scaled
+    rows, columns = r.part
+    some = f", {columns} of {r.shape[2]} columns" * (columns < r.shape[2])
+    scaled = [f"{rows} of {r.shape[0]} rows{some}, scaled"] * r.scaled
     return ", ".join(scaled + ["the emulator's time, not a GPU's"] * _emulated(r.rung))
 
 def _ratio(race: Race, new: Result, old: Result) -> str:

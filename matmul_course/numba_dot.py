@@ -24,7 +24,7 @@ def dot(
     return res
 
 # %% ../nbs/02_numba_dot.ipynb #02-numba-dot-035
-@rung("numba_dot", takes="numpy", max_flop=1e8)
+@rung("numba_dot", takes="numpy", max_flop=2e7)
 @operands("numpy")
 def matmul_dot(
     a:np.ndarray, # Left operand, (M, K)

@@ -106,7 +106,11 @@ ENTER, TURN, LEAVE, BRANCH = 5, 6, 7, 8
 
 class Follow(ast.NodeTransformer):
     "Adds notes to a lowered kernel: at loops, conditions and floating-point arithmetic."
-    def __init__(self, site, skip): self.site, self.skip = site, skip
+    def __init__(self, tree, site, skip):
+        names = {n.id for n in ast.walk(tree) if isinstance(n, ast.Name)}
+        own = {n.id for n in ast.walk(tree) if isinstance(n, ast.Name) and type(n.ctx) is ast.Store}
+        self.globals = names - own - {a.arg for a in tree.args.args}
+        self.site, self.skip = site, skip
     def visit(self, node):
         # what is repeated in each region would be counted in each
         return node if node in self.skip else super().visit(node)
@@ -116,7 +120,7 @@ class Follow(ast.NodeTransformer):
         return node
     def mark(self, what, site): return statements(f"_mark({what}, {site}, 0, _t, _phase, _b, _log)")
 
-def follow(tree, site, skip): Follow(site, skip).visit(tree)
+def follow(tree, site, skip): Follow(tree, site, skip).visit(tree)
 
 # %% ../nbs/tools/profiler.ipynb #profiler-016
 @patch
@@ -135,12 +139,27 @@ def visit_IfExp(self:Follow, node): return self.branch(node)
 @patch
 def loop(self:Follow, node):
     "Marks its turns, so that the lanes' accesses can be matched; a barrier does so by itself."
+    even = self.is_even(node)
     node.body = [s for child in node.body for s in self.listed(child)]
-    if has_barrier(node): return node
+    if even or has_barrier(node): return node
     site = self.site(node, type(node).__name__.lower())
     node.body[:0] = self.mark(TURN, site)
     around = [*self.mark(ENTER, site), node, *self.mark(LEAVE, site)]
     return [ast.copy_location(s, node) for s in around]
+
+@patch
+def is_even(self:Follow, loop):
+    """Do all lanes do the same in it? Then the order of their accesses matches them, without marks.
+    A range of constants, and no other way through."""
+    ways = ast.If, ast.IfExp, ast.While, ast.Break, ast.Continue, ast.Return
+    if any(isinstance(n, ways) for n in ast.walk(loop)): return False
+    return all(self.is_constant(n) for f in ast.walk(loop) if isinstance(f, ast.For)
+        for n in ast.walk(f.iter))
+
+@patch
+def is_constant(self:Follow, node):
+    known = ast.Constant, ast.BinOp, ast.operator, ast.expr_context, ast.Call
+    return isinstance(node, known) or isinstance(node, ast.Name) and node.id in self.globals
 
 @patch
 def listed(self:Follow, node):
