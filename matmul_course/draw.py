@@ -764,15 +764,17 @@ def _roof(ax, points, peak, bandwidth):
     ax.text(ridge * .9, peak * 1.12, f"{bandwidth / 1e9:.3g} GB/s to the left", ha="right")
     low = min(*ys, bandwidth * left)
     least = np.log10(peak / low) / 24                           # a line of text
-    for x in set(xs): _stack(ax, [p for p in points if p[1] == x], least)
+    for x in set(xs):
+        below_roof = np.log10(min(peak, bandwidth * x)) - least
+        _stack(ax, [p for p in points if p[1] == x], least, below_roof)
     ax.set(xscale="log", yscale="log", xlim=(left, right), ylim=(low / 2.5, peak * 2),
            xlabel="arithmetic intensity, FLOP/byte", ylabel="FLOP/s")
     ax.spines[["top", "right"]].set_visible(False)
 
-def _stack(ax, points, least):
-    "Programs of one intensity: a dot each, its name beside it, names `least` decades apart."
+def _stack(ax, points, least, top):
+    "Programs of one intensity: a dot each, names beside them, `least` decades apart."
     points = sorted(points, key=lambda p: -p[2])
-    places_ = _apart([np.log10(p[2]) for p in points], least)
+    places_ = _apart([min(np.log10(p[2]), top) for p in points], least)
     for (name, x, y), place in zip(points, places_):
         ax.plot([x, x * 1.18], [y, 10**place], color=LINE, lw=0.8)
         ax.text(x * 1.22, 10**place, name, va="center", fontsize=9)

@@ -131,7 +131,7 @@ def _blas() -> list[dict]:
 # %% ../nbs/tools/machine.ipynb #machine-022
 @lru_cache
 def _loops():
-    "multiply_adds(x, a, c, times), 16 FLOP a number and time; read(x), one pass over (8, n)."
+    "multiply_adds(x, a, c, times): 16 FLOP for each number and time; read(x): the sum of (8, n)."
     from numba import njit, types
     from numba.extending import intrinsic
     @intrinsic

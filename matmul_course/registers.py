@@ -183,7 +183,7 @@ VECTOR = vector_bytes()
 REGISTERS = vector_registers_of(VECTOR)
 ROWS, VECTORS = (12 if REGISTERS == 32 else 6), 2     # 24 or 12 of them hold sums
 HALF = ROWS * 2 // 3                                  # a lower tile, for what is left below
-AHEAD = 1024 # bytes; rows of a tile's b, before they are due
+AHEAD = 1024                                          # bytes: eight rows of a panel of b
 
 # %% ../nbs/08_registers.ipynb #08-registers-067
 BYTE, INT, LONG = ir.IntType(8), ir.IntType(32), ir.IntType(64)

@@ -285,8 +285,8 @@ def _name(
     "The rules, first that fits."
     (M, K), N, size = a.shape, b.shape[1], a.itemsize
     work, few = M * K * N, a.size + b.size
-    if few <= FEW or few <= 2**15 and N % 32 == 0:             # the call outweighs the work
-        if a.flags.c_contiguous and b.flags.c_contiguous: return "small"
+    in_one_piece = a.flags.c_contiguous and b.flags.c_contiguous
+    if few <= FEW and in_one_piece: return "small"            # the call outweighs the work
     if N <= 10 and K >= 256 and M >= 512 and a.strides[1] == size: return "skinny"
     if work <= 2**20: return "numpy"                          # torch wants tensors: 5 µs
     if 4 <= M <= ROWS and K * N * size >= 2**24 and b.strides[1] == size: return "wide"
@@ -341,10 +341,8 @@ def matmul(
 ): # product, (M, N)
     "`a @ b` by the kernel that suits shape, layout and threads; `which_rung` says which."
     if type(a) is type(b) is np.ndarray and a.ndim == b.ndim == 2:
-        few = a.size + b.size
-        if few <= FEW or few <= 2**15 and b.shape[1] % 32 == 0:
-            if a.flags.carray and b.flags.carray:
-                try: return small_kernel()(a, b)        # which checks the rest, in 1 µs in all
-                except (TypeError, ValueError): pass
+        if a.size + b.size <= FEW and a.flags.carray and b.flags.carray:
+            try: return small_kernel()(a, b)            # which checks the rest, in 1 µs in all
+            except (TypeError, ValueError): pass
         if _plain(a, b): return _run(_name(a, b), a, b)
     return _checked(a, b)
