@@ -10,7 +10,7 @@ import torch
 from .checks import matmul_shape, operands
 from .ladder import rung
 
-# %% ../nbs/01_loops.ipynb #01-loops-054
+# %% ../nbs/01_loops.ipynb #01-loops-056
 @rung("loops", takes="torch", max_flop=1e5)
 @operands("torch")
 def matmul_loops(

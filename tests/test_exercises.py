@@ -1,0 +1,128 @@
+"The exercises have been shown the right answers, the wrong ones, and what becomes of a right one when it is changed."
+import ast, importlib, inspect, pkgutil, re, textwrap
+import pytest
+import matmul_course.exercises
+from matmul_course.exercise import Exercise, _plain
+from matmul_course.gpu import cuda
+
+def found():
+    "Name -> Exercise, over all modules of exercises."
+    for m in pkgutil.iter_modules(matmul_course.exercises.__path__):
+        module = importlib.import_module(f"matmul_course.exercises.{m.name}")
+        for name, value in vars(module).items():
+            if isinstance(value, Exercise): yield f"{m.name}.{name}", value
+
+EXERCISES = dict(found())
+shown = dict(right=0, wrong=0, mutants=0, survivors=0)
+each = pytest.mark.parametrize("name", EXERCISES)
+
+@each
+def test_right_answers_pass_and_wrong_ones_are_named(name):
+    ex = EXERCISES[name]
+    assert len(ex.right) >= 2 and len(ex.wrong) >= 3 and ex.hints and ex.solution
+    assert len({text(f) for f in ex.right}) == len(ex.right), "two right answers that are one"
+    for f in ex.right:
+        assert (v := ex.check(f)), f"{text(f)}\n{v.text}"
+        shown["right"] += 1
+    for f in ex.wrong:
+        v = ex.check(f)
+        assert not v and v.mistake == _plain(f).__name__, f"{text(f)}\n{v.text}"
+        shown["wrong"] += 1
+
+def text(f): return re.sub(r'^def \w+', "def f", textwrap.dedent(inspect.getsource(_plain(f))).partition("def ")[2])
+
+# ---------------------------------------------------------------- one right answer, changed in one place
+
+SWAPPED = {ast.Lt: ast.LtE, ast.LtE: ast.Lt, ast.Gt: ast.GtE, ast.GtE: ast.Gt, ast.Eq: ast.NotEq, ast.NotEq: ast.Eq, ast.And: ast.Or, ast.Or: ast.And,
+           ast.Add: ast.Sub, ast.Sub: ast.Add, ast.Mult: ast.Add, ast.FloorDiv: ast.Mult, ast.MatMult: ast.Mult}
+DTYPES = dict(float32="float64", float64="float32", int32="int64", int64="int32")
+
+def changes(node, parent):
+    "What may become of one node: replacements for it; None to take it out."
+    if isinstance(node, ast.Compare) and type(node.ops[0]) in SWAPPED:
+        yield ast.Compare(node.left, [SWAPPED[type(node.ops[0])](), *node.ops[1:]], node.comparators)
+    if isinstance(node, ast.BoolOp): yield ast.BoolOp(SWAPPED[type(node.op)](), node.values)
+    if isinstance(node, ast.BinOp) and type(node.op) in SWAPPED:
+        yield ast.BinOp(node.left, SWAPPED[type(node.op)](), node.right)
+    if isinstance(node, ast.AugAssign) and type(node.op) in SWAPPED:
+        yield ast.AugAssign(node.target, SWAPPED[type(node.op)](), node.value)
+        yield ast.Assign([node.target], node.value)
+    if isinstance(node, ast.Subscript) and isinstance(node.slice, ast.Tuple) and len(node.slice.elts) > 1:
+        yield ast.Subscript(node.value, ast.Tuple(node.slice.elts[::-1], ast.Load()), node.ctx)
+    if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "range":        # truncated, off by one
+        *first, last = node.args if len(node.args) < 3 else node.args[:2]
+        step = node.args[2:]
+        yield ast.Call(node.func, [*(first or [ast.Constant(0)]), ast.BinOp(last, ast.Sub(), ast.Constant(1)), *step], [])
+        yield ast.Call(node.func, [ast.BinOp(first[0] if first else ast.Constant(0), ast.Add(), ast.Constant(1)), last, *step], [])
+    if isinstance(node, ast.Constant) and type(node.value) is int: yield ast.Constant(node.value + 1)
+    if isinstance(node, ast.Attribute) and node.attr in DTYPES: yield ast.Attribute(node.value, DTYPES[node.attr], node.ctx)
+    if isinstance(node, ast.Attribute) and node.attr in "xy" and isinstance(node.value, ast.Attribute):
+        yield ast.Attribute(node.value, "y" if node.attr == "x" else "x", node.ctx)
+    if isinstance(node, ast.Name) and node.id in DTYPES: yield ast.Name(DTYPES[node.id], node.ctx)
+    if isinstance(node, ast.Expr) and not isinstance(node.value, ast.Constant): yield ast.Pass()   # a barrier, an atomic
+    if isinstance(node, ast.If):
+        yield node.body                                                                # the guard
+        if node.orelse: yield node.orelse
+
+def mutants(fn):
+    "(the line as it was, the line as it is, the changed function) for each change of one place."
+    lines = textwrap.dedent(inspect.getsource(fn))
+    count = len(list(sites(ast.parse(lines))))
+    for n in range(count):
+        tree = ast.parse(lines)
+        parent, fieldname, index, new = list(sites(tree))[n]
+        old = getattr(parent, fieldname) if index is None else getattr(parent, fieldname)[index]
+        was = ast.unparse(old)
+        if index is None: setattr(parent, fieldname, new)
+        else: getattr(parent, fieldname)[index:index + 1] = new if isinstance(new, list) else [new]
+        tree.body[0].decorator_list = []
+        now = "\n".join(map(ast.unparse, new)) if isinstance(new, list) else ast.unparse(ast.fix_missing_locations(new))
+        yield was, now, tree
+
+def sites(tree):
+    fn = tree.body[0]
+    for parent in ast.walk(ast.Module(fn.body, [])):
+        for fieldname, value in ast.iter_fields(parent):
+            for index, node in enumerate(value) if isinstance(value, list) else [(None, value)]:
+                if isinstance(node, ast.AST):
+                    for new in changes(node, parent): yield parent, fieldname, index, new
+
+def compiled(tree, fn, n):
+    "The function of a changed tree, with a source that the emulator can read."
+    import linecache
+    source = ast.unparse(ast.fix_missing_locations(tree))
+    file = f"<mutant {fn.__module__}.{fn.__name__} {n}>"
+    linecache.cache[file] = len(source), None, source.splitlines(True), file
+    names = dict(fn.__globals__)
+    exec(compile(source, file, "exec"), names)
+    return names[fn.__name__]
+
+@each
+def test_changed_answers_fail(name):
+    ex, survivors = EXERCISES[name], []
+    answer = ex.right[0]
+    fn = _plain(answer)
+    for n, (was, now, tree) in enumerate(mutants(fn)):
+        mutant = compiled(tree, fn, n)
+        shown["mutants"] += 1
+        if ex.check(cuda.jit(mutant) if answer is not fn else mutant): survivors.append(f"{was} -> {now}")
+    explains = {key: {s for s in survivors if re.fullmatch(re.escape(key).replace(r"\*", ".*"), s, re.S)} for key in ex.harmless}
+    unexplained = [s for s in survivors if not any(s in found for found in explains.values())]
+    assert not unexplained, "\n".join(unexplained)
+    assert all(explains.values()), f"nothing survives like {[key for key, found in explains.items() if not found]}"
+    shown["survivors"] += len(survivors)
+
+def test_all_lessons_have_exercises(root):
+    numbers = {p.stem for p in (root/"nbs").glob("[01]?_*.ipynb")} - {"16_race"}
+    with_exercises = {ex.solution.partition(".")[0] for ex in EXERCISES.values()}
+    assert with_exercises == numbers
+
+def test_the_links_to_solutions_lead_to_a_heading(root):
+    for name, ex in EXERCISES.items():
+        page, _, heading = ex.solution.partition("#")
+        assert f"## {heading.replace('-', ' ')}\\n" in (root/"nbs"/"solutions"/page).read_text(encoding="utf-8") \
+            or f'## {heading.replace("-", " ")}"' in (root/"nbs"/"solutions"/page).read_text(encoding="utf-8"), name
+
+def test_count():
+    assert len(EXERCISES) >= 30
+    print("\n{} exercises: ".format(len(EXERCISES)) + ", ".join(f"{n} {k}" for k, n in shown.items()))
