@@ -6,7 +6,8 @@
 __all__ = ['A_COLOR', 'B_COLOR', 'C_COLOR', 'INK', 'MUTED', 'LINE', 'PAPER', 'GAP', 'FONT', 'CHAR', 'SVG', 'STYLE', 'MAX_STEPS',
            'OPS', 'tint', 'luminance', 'contrast', 'tag', 'group', 'rect', 'text', 'number', 'elide', 'frame', 'places',
            'grid', 'Figure', 'parts', 'weakest_text', 'draw_matmul', 'text_in', 'Stepper', 'draw_matmul_steps',
-           'draw_broadcast', 'draw_broadcast_steps', 'png', 'draw_digits', 'draw_digit', 'chart', 'roofline']
+           'draw_broadcast', 'draw_broadcast_steps', 'draw_layout', 'png', 'draw_digits', 'draw_digit', 'chart',
+           'roofline']
 
 # %% ../nbs/tools/draw.ipynb #draw-003
 import re, zlib
@@ -93,8 +94,9 @@ def text(
     words,           # What is written; escaped
     size:float=None, # Of the letters, px; 13 where it is left out
     **style,         # As for `tag`
-)->str: # One <text>
-    "Words centred on (x, y)."
+)->str: # One <text>, or ""
+    "Words centred on (x, y); nothing where there are none."
+    if str(words) == "": return ""
     base = y + round(0.35 * (size or 13))
     return tag("text", escape(str(words)), x=x, y=base, font_size=size, **style)
 
@@ -624,6 +626,38 @@ def draw_broadcast_steps(
     return Stepper(frames, f"a {a.shape} {op} b {b.shape}: the rule, step by step")
 
 # %% ../nbs/tools/draw.ipynb #draw-123
+def _offsets(x):
+    "Where each element of `x` lies, in elements, from the first place that `x` reaches."
+    steps = [s // x.itemsize for s in x.strides]
+    at = sum(np.arange(n).reshape([-1 if d == axis else 1 for d in range(x.ndim)]) * step
+             for axis, (n, step) in enumerate(zip(x.shape, steps)))
+    return at - at.min(), steps
+
+def draw_layout(
+    x,              # (R, C) matrix, NumPy or torch, that reaches over up to 24 places of memory
+    color=A_COLOR,  # Of its elements
+)->Figure: # Its title says the two strides
+    "A matrix above the memory that it reads. ValueError where that is too long to draw."
+    _array(x, "x")
+    x = np.asarray(x.detach().cpu() if hasattr(x, "detach") else x)
+    if x.ndim != 2: raise ValueError(f"x: has shape {x.shape}; a matrix has two axes")
+    at, (down, right) = _offsets(x)
+    size, w = int(at.max()) + 1, 30
+    if size > 24: raise ValueError(f"x: reaches over {size} places of memory; at most 24 are drawn")
+    held = {int(p): f"{i},{j}" for (i, j), p in np.ndenumerate(at)}
+    values = [[x[tuple(map(int, held[p].split(",")))] if p in held else "" for p in range(size)]]
+    low = 30 + 30 * x.shape[0] + 40
+    body = grid(x, 16, 30, (w, 30), color) + grid(values, 16, low, (w, 30),
+        lambda r, c: color if c in held else PAPER, dash=lambda r, c: c not in held)
+    body += text(16, 16, f"x, {x.shape}", text_anchor="start")
+    body += text(16, low - 14, "memory", text_anchor="start")
+    body += "".join(text(16 + w * (p + 0.5), low + 42, index, 11) for p, index in held.items())
+    title = (f"Strides ({down}, {right}), in elements: a step down is {down} places, "
+             f"a step to the right {right}; {len(held)} of {size} places are read")
+    body += text(16, low + 70, title, 12, text_anchor="start")
+    return Figure(body, max(16 + w * size, 16 + CHAR * 12 / 13 * len(title)) + 16, low + 88, title)
+
+# %% ../nbs/tools/draw.ipynb #draw-128
 def _chunk(kind, data):
     "One block of a PNG file: length, kind, data, checksum."
     return pack(">I", len(data)) + kind + data + pack(">I", zlib.crc32(kind + data))
@@ -638,7 +672,7 @@ def png(
     return (b"\x89PNG\r\n\x1a\n" + _chunk(b"IHDR", head)
             + _chunk(b"IDAT", zlib.compress(lines, 0)) + _chunk(b"IEND", b""))
 
-# %% ../nbs/tools/draw.ipynb #draw-124
+# %% ../nbs/tools/draw.ipynb #draw-129
 def _digits(images, name):
     "`images` as (n, 28, 28) in 0 to 1; ValueError for another shape or range."
     x = _array(images, name)
@@ -657,7 +691,7 @@ def _picture(image, x, y, size):
     return tag("image", href=f"data:image/png;base64,{data}", x=x, y=y,
                width=size, height=size, style="image-rendering:pixelated") + edge
 
-# %% ../nbs/tools/draw.ipynb #draw-126
+# %% ../nbs/tools/draw.ipynb #draw-131
 def _label(n): return str(n.item() if hasattr(n, "item") else n)
 
 def _told(x, names):
@@ -666,7 +700,7 @@ def _told(x, names):
     if names: what += ": " + ", ".join(names)
     return f"{what}; pixels with ink: " + ", ".join(str((image > 0).sum()) for image in x)
 
-# %% ../nbs/tools/draw.ipynb #draw-127
+# %% ../nbs/tools/draw.ipynb #draw-132
 def draw_digits(
     images,      # (n, 784) or (n, 28, 28), n up to 10: floats to 1 or whole numbers to 255
     labels=None, # One word or number for each image
@@ -684,7 +718,7 @@ def draw_digits(
     height = size + (32 if labels is None else 48)
     return Figure("".join(drawn + words), 24 + len(x)*step, height, _told(x, names))
 
-# %% ../nbs/tools/draw.ipynb #draw-128
+# %% ../nbs/tools/draw.ipynb #draw-133
 def draw_digit(
     image,      # 784 or 28 x 28: floats in 0 to 1 or whole numbers in 0 to 255
     label=None, # What it is
@@ -695,7 +729,7 @@ def draw_digit(
         raise ValueError(f"image has shape {np.shape(image)}; draw_digits takes several")
     return draw_digits(image, None if label is None else [label], size)
 
-# %% ../nbs/tools/draw.ipynb #draw-139
+# %% ../nbs/tools/draw.ipynb #draw-144
 _UNDATED = dict(Date=None, Creator=None, Format=None, Type=None)
 
 def _saved(fig):
@@ -703,9 +737,14 @@ def _saved(fig):
     import matplotlib
     with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": "matmul_course"}):
         fig.savefig(out := StringIO(), format="svg", metadata=_UNDATED)
-    return out.getvalue()[out.getvalue().index("<svg"):]
+    return _slim(out.getvalue()[out.getvalue().index("<svg"):])
 
-# %% ../nbs/tools/draw.ipynb #draw-141
+def _slim(svg):
+    "Without comments and indentation, and with coordinates to a hundredth of a point."
+    svg = re.sub(r"<!--.*?-->|(?<=>)\s+(?=<)|\s+(?=/>)", "", svg, flags=re.S)
+    return re.sub(r"\d+\.\d{3,}", lambda m: f"{float(m[0]):.2f}".rstrip("0").rstrip("."), svg)
+
+# %% ../nbs/tools/draw.ipynb #draw-146
 def _inset(svg):
     "`svg` 8 px in from the corner of its paper, and its width and height in px."
     size = re.search(r'width="([\d.]+)pt" height="([\d.]+)pt"', svg)
@@ -714,7 +753,7 @@ def _inset(svg):
     inset = re.sub(r'^<svg ([^>]*?)width="[^"]*" height="[^"]*"', rf"<svg \1{place}", svg)
     return inset, width, height
 
-# %% ../nbs/tools/draw.ipynb #draw-142
+# %% ../nbs/tools/draw.ipynb #draw-147
 def chart(
     fig,         # A matplotlib Figure
     title:str,   # The conclusion, as a sentence
@@ -728,7 +767,7 @@ def chart(
     below = 16 * len(lines) + 6 * bool(lines)
     return Figure(drawn, width + 16, height + 16 + below, title)
 
-# %% ../nbs/tools/draw.ipynb #draw-149
+# %% ../nbs/tools/draw.ipynb #draw-154
 def _apart(
     values, # From high to low
     least:float, # Distance

@@ -28,7 +28,7 @@ from fastcore.basics import patch
 import numpy as np
 from numba import njit, types
 from numba.extending import overload
-from .draw import A_COLOR, B_COLOR, C_COLOR, INK, Figure, rect, text
+from .draw import A_COLOR, B_COLOR, C_COLOR, INK, LINE, Figure, rect, text
 from .emulator import (ATOMIC, LOAD, STORE, UPDATE, Watch, _address, as_kernel,
     clash, expression, find_root, has_barrier, keep_access, plain, position, ready, report,
     root_rows, shown, statements)
@@ -1012,13 +1012,12 @@ def draw_banks(line, lanes):
     for lane, offset in lanes.items(): words.setdefault(offset // 4, []).append(lane)
     banks = {}
     for word in sorted(words): banks.setdefault(word % 32, []).append(words[word])
-    deep, body = max(map(len, banks.values())), ""
-    for bank, p in product(range(32), range(deep)):
-        who = banks.get(bank, [])[p:p + 1]
-        label = (f"{who[0][0]}" if len(who[0]) == 1 else f"{who[0][0]}+") if who else ""
-        fill = color_of(line.array) if who else "#fff"
-        body += rect(16 + 20 * bank, 46 + 16 * p, 20, 16, fill=fill, stroke=INK, stroke_width=0.5)
-        body += text(26 + 20 * bank, 54 + 16 * p, label, 10) if label else ""
+    deep = max(map(len, banks.values()))
+    body = rect(16, 46, 20 * 32, 16 * deep, fill="none", stroke=LINE)
+    for bank, p in ((bank, p) for bank, served in banks.items() for p in range(len(served))):
+        who, x, y = banks[bank][p], 16 + 20 * bank, 46 + 16 * p
+        body += rect(x, y, 20, 16, fill=color_of(line.array), stroke=INK, stroke_width=0.5)
+        body += text(x + 10, y + 8, f"{who[0]}" + "+" * (len(who) > 1), 10)
     title = (f"Line {line.line}, {line.kind} {line.array}: {len(banks)} of 32 banks serve a "
         f"request of {len(lanes)} lanes, in {deep} {'pass' if deep == 1 else 'passes'}")
     body += text(16, 16, title, 12, text_anchor="start")

@@ -78,10 +78,9 @@ def test_links_lead_somewhere(root):
         for link in re.findall(r"\]\((?!https?:|#)([^)#]+)\)", text): assert (path.parent/link).exists(), f"{path.name}: {link}"
 
 def test_every_lesson_is_on_the_map_and_on_the_ladder(root):
-    lessons = [p for p in notebooks(root) if re.match(r"\d\d_", p.stem) and p.parent.name == "nbs"]
     index = "\n".join(source(c) for c in cells(root/"nbs"/"index.ipynb"))
-    assert tuple(p.stem[3:] for p in lessons)[:len(LESSONS)] == LESSONS
-    for p in lessons:
+    assert tuple(p.stem[3:] for p in lessons(root))[:len(LESSONS)] == LESSONS
+    for p in lessons(root):
         title = source(next(c for c in cells(p) if c["cell_type"] == "markdown")).splitlines()[0].removeprefix("# ")
         assert f"[{title}]({p.name})" in index, f"{p.name} is not on the map of index.ipynb as {title!r}"
 
@@ -97,6 +96,21 @@ def test_code_lines_fit_the_page(root):
     long = [f"{p.name}: {line[:60]}" for p in notebooks(root) for c in cells(p) if c["cell_type"] == "code"
             for line in source(c).splitlines() if len(line) > 100]
     assert not long, long
+
+def lessons(root): return [p for p in notebooks(root) if re.match(r"\d\d_", p.stem) and p.parent.name == "nbs"]
+
+def test_kept_outputs_are_small(root):
+    "A lesson's outputs take less than 300 KB, so that a page opens at once."
+    for p in lessons(root):
+        size = sum(len(json.dumps(out)) for c in cells(p) for out in c.get("outputs", []))
+        assert size < 300_000, f"{p.name}: {size // 1000} KB"
+
+def test_every_lesson_has_a_figure_that_says_what_it_shows(root):
+    "At least one, drawn by a function of the course, with words for whoever does not see it."
+    for p in lessons(root):
+        html = "".join("".join(out.get("data", {}).get("text/html", "")) for c in cells(p) for out in c.get("outputs", []))
+        said = re.findall(r'<img alt="([^"]*)"', html)
+        assert said and all(len(words) > 15 for words in said), f"{p.name}: {said}"
 
 # ---------------------------------------------------------------- who may import whom
 
@@ -123,6 +137,11 @@ def test_nothing_imports_what_stands_above_it(root):
             below = layer[other] == (0, "") if layer[name] == (0, "") else layer[other] < layer[name]
             assert below, f"{name} imports {other}"
 
+def test_no_lesson_exports_an_exercise(root):
+    "Exercises import lessons; a module that imported them back could not be loaded without its own solutions."
+    for name, path in modules(root).items():
+        if not name.startswith("exercises."): assert not any(m.startswith("exercises") for m in imports(path)), name
+
 def test_tools_do_not_import_each_other_in_a_circle(root):
     graph = {n: imports(p) for n, p in modules(root).items()}
     def visit(n, path):
@@ -132,8 +151,7 @@ def test_tools_do_not_import_each_other_in_a_circle(root):
 
 def test_notebooks_import_only_what_stands_below_them(root):
     layer = layers(root)
-    for path in notebooks(root):
-        if not re.match(r"\d\d_", path.stem) or path.parent.name != "nbs": continue
+    for path in lessons(root):
         code = "\n".join(source(c) for c in cells(path) if c["cell_type"] == "code")
         for other in re.findall(r"(?:from|import) matmul_course\.(\w+)", code):
             assert other == "exercises" or layer[other] <= (1, path.stem), f"{path.name} imports {other}"
