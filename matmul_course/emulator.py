@@ -19,10 +19,10 @@ __all__ = ['NEW_VALUE', 'ATOMICS', 'LETTERS', 'GEOMETRY', 'CONTEXT', 'ARRAYS', '
            'first_in_loop', 'place', 'is_cheap', 'follows', 'recomputable', 'text_of', 'lines_of', 'indented',
            'slot_type', 'parts_of', 'load_slot', 'store_slot', 'new_slot', 'Emit', 'translate', 'watcher', 'find_root',
            'apart', 'clash', 'keep_access', 'note_race', 'root_rows', 'race_log', 'Watch', 'Uncacheable', 'fingerprint',
-           'toolchain', 'cache_key', 'cache_folder', 'write_once', 'kept_text', 'current', 'same', 'Compiled',
-           'compile_for', 'build_now', 'checked_size', 'checked_launch', 'argument', 'as_declared', 'fits', 'converted',
-           'Kernel', 'as_kernel', 'as_watch', 'as_arguments', 'ready', 'launch', 'pool', 'run_blocks', 'position',
-           'report']
+           'toolchain', 'cache_key', 'cache_folder', 'write_once', 'named_for', 'kept_text', 'current', 'same',
+           'Compiled', 'compile_for', 'build_now', 'checked_size', 'checked_launch', 'argument', 'as_declared', 'fits',
+           'converted', 'Kernel', 'as_kernel', 'as_watch', 'as_arguments', 'ready', 'launch', 'pool', 'run_blocks',
+           'position', 'report']
 
 # %% ../nbs/tools/emulator.ipynb #emulator-003
 import ast, builtins, copy, hashlib, inspect, itertools, linecache, math, os
@@ -1487,6 +1487,18 @@ def write_once(file, text):
     os.utime(part, (1, 1))
     os.replace(part, file)
 
+def named_for(
+    key:str,  # Of the cache
+    text:str, # Emitted
+)->str:
+    """The text with the key in the name of each of its functions.
+
+    Numba's symbols are a name, types and a number that starts again in each process. Two kernels
+    from two processes may share all three, and the one that is loaded second becomes the first."""
+    for name in re.findall(r"^def (\w+)", text, re.M):
+        text = re.sub(rf"\b{name}\b", f"{name}_{key}", text)
+    return f"{text}\n_blocks = _blocks_{key}\n"
+
 _unnamed = itertools.count(1)
 
 def kept_text(
@@ -1500,7 +1512,8 @@ def kept_text(
     file = cache_folder(os.environ.get("MATMUL_COURSE_CACHE", "")) / key / "kernel.py"
     if not file.exists():
         text, sites = make()
-        write_once(file, f"{text.replace('{cache}', 'True')}\nSITES = {sites!r}\n")
+        text = named_for(key, text.replace("{cache}", "True"))
+        write_once(file, f"{text}\nSITES = {sites!r}\n")
     text = file.read_text(encoding="utf-8")
     return str(file), text, ast.literal_eval(text.rpartition("\nSITES = ")[2])
 

@@ -258,6 +258,31 @@ def test_what_is_kept_on_disk_is_never_stale(tmp_path):
     assert run(own="+ 1") == ["7.0", "1"]                      # the kernel
     assert run() == ["6.0", "0"]                               # and the first one is still there
 
+TWO = """
+import sys
+import numpy as np
+from matmul_course.emulator import launch
+from matmul_course.gpu import cuda
+@cuda.jit
+def one(x): x[cuda.grid(1)] = 1
+@cuda.jit
+def two(x): x[cuda.grid(1)] = 2
+for name in sys.argv[1:]:
+    x = np.zeros(4)
+    launch(globals()[name], 1, 4, x, check="races")
+    print(x[0])
+"""
+
+def test_kernels_kept_by_two_processes_are_not_mixed_up_in_a_third(tmp_path):
+    "Numba's symbols may be the same for both; the second that is loaded then turned into the first."
+    env = dict(os.environ, MATMUL_COURSE_CACHE=str(tmp_path / "cache"), MATMUL_COURSE_CUDA="emulate")
+    (tmp_path / "script.py").write_text(TWO, encoding="utf-8")
+    def run(*names):
+        done = subprocess.run([sys.executable, "script.py", *names], cwd=tmp_path, env=env, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+        return done.stdout.split()
+    assert run("one") + run("two") + run("one", "two") == ["1.0", "2.0", "1.0", "2.0"]
+
 def test_a_changed_global_is_seen_in_the_same_process():
     env = {}
     kernel = define("def k(x):\n    x[0] = FACTOR\n", FACTOR=1)
