@@ -12,7 +12,7 @@ from .gpu import cuda
 from .grid import ceil_div
 from .ladder import rung
 
-# %% ../nbs/12_coalescing.ipynb #12-coalescing-024
+# %% ../nbs/12_coalescing.ipynb #12-coalescing-025
 @cuda.jit
 def coalesced_kernel(a, b, c):
     "One entry of C for each thread; threadIdx.x runs along the columns."
@@ -22,7 +22,7 @@ def coalesced_kernel(a, b, c):
         for k in range(a.shape[1]): tmp += a[i, k] * b[k, j]
         c[i, j] = tmp
 
-# %% ../nbs/12_coalescing.ipynb #12-coalescing-057
+# %% ../nbs/12_coalescing.ipynb #12-coalescing-060
 def launched(
     kernel,         # Of (a, b, c), with threadIdx.x along the columns of c
     a:np.ndarray,   # Left operand, (M, K)

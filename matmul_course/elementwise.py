@@ -11,7 +11,7 @@ from .checks import matmul_shape, operands
 from .draw import A_COLOR, B_COLOR, C_COLOR, Figure, grid, number, text
 from .ladder import rung
 
-# %% ../nbs/03_elementwise.ipynb #03-elementwise-021
+# %% ../nbs/03_elementwise.ipynb #03-elementwise-023
 def frobenius(
     m:torch.Tensor, # Any shape; whole numbers are taken as float64
 )->torch.Tensor: # One number
@@ -23,7 +23,7 @@ def frobenius(
     if not 0 < largest < torch.inf: return largest     # zero, infinite or NaN: so is the norm
     return largest * (m / largest).square().sum().sqrt()
 
-# %% ../nbs/03_elementwise.ipynb #03-elementwise-026
+# %% ../nbs/03_elementwise.ipynb #03-elementwise-028
 def draw_dot(
     row:torch.Tensor,    # Of A, up to 10 numbers
     column:torch.Tensor, # Of B, of the same length
@@ -42,7 +42,7 @@ def draw_dot(
     title = f"{len(row)} products at once, and one sum: {number(total)}"
     return Figure(body, right + 140, 156, title)
 
-# %% ../nbs/03_elementwise.ipynb #03-elementwise-032
+# %% ../nbs/03_elementwise.ipynb #03-elementwise-034
 @rung("elementwise", takes="torch", max_flop=2e7)
 @operands("torch")
 def matmul_elementwise(
@@ -56,7 +56,7 @@ def matmul_elementwise(
         for j in range(N): c[i,j] = (a[i,:] * b[:,j]).sum()
     return c
 
-# %% ../nbs/03_elementwise.ipynb #03-elementwise-044
+# %% ../nbs/03_elementwise.ipynb #03-elementwise-046
 @rung("torch_dot", takes="torch", max_flop=2e7)
 @operands("torch")
 def matmul_torch_dot(

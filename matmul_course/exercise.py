@@ -18,14 +18,16 @@ import numpy as np
 class Case:
     "One call of an answer, and what it should give."
     tried: str          # In words, to follow "With"
-    args: tuple         # For the answer, which gets copies
+    args: tuple         # For the answer
     expected: object    # A value, or the class of an error
     bound: object = 0   # How far each number may be from it: a number, or an array like it
 
 # %% ../nbs/tools/exercise.ipynb #exercise-009
-def _copied(x): return x.clone() if hasattr(x, "clone") else x.copy() if hasattr(x, "copy") else x
-
 def _is_array(x) -> bool: return hasattr(x, "shape") and hasattr(x, "dtype")
+
+def _copied(x):
+    if not _is_array(x): return x
+    return x.clone() if hasattr(x, "clone") else x.copy()
 
 def _numbers(x) -> np.ndarray:
     return x.detach().cpu().numpy() if hasattr(x, "detach") else np.asarray(x)
@@ -102,20 +104,26 @@ def call(answer, *args): return answer(*args)
 def outcome(
     answer,          # What a reader wrote
     run,             # Function of (answer, *args) that calls it
-    args: tuple,     # Copied first
+    args: tuple,     # The same afterwards, whatever the answer did to them
     seconds: float,  # It may take
 ) -> Outcome:
     "Run an answer once, and survive it."
-    mine = tuple(map(_copied, args))
+    was = tuple(map(_copied, args))
+    try: return _ended(answer, run, args, was, seconds)
+    finally:
+        for x, kept in zip(args, was):
+            if not _unchanged(x, kept): x[...] = kept
+
+def _ended(answer, run, args: tuple, was: tuple, seconds: float) -> Outcome:
     try:
-        with time_limit(seconds): value = run(answer, *mine)
+        with time_limit(seconds): value = run(answer, *args)
     except KeyboardInterrupt: raise
     except OutOfTime: return Outcome(failed=f"it was not done after {seconds:g} seconds")
     except BaseException as e: return Outcome(failed=_said(e), error=type(e))
     kept = getattr(run, "kept", len(args))
-    changed = [n for n, (x, was) in enumerate(zip(mine[:kept], args)) if not _unchanged(x, was)]
+    changed = [n for n, pair in enumerate(zip(args[:kept], was)) if not _unchanged(*pair)]
     if changed: return Outcome(failed=f"it changed what it was given as argument {changed[0] + 1}")
-    return Outcome(value)
+    return Outcome(_copied(value))
 
 def _unchanged(x, was) -> bool:
     if not _is_array(was): return True

@@ -33,7 +33,7 @@ def ceil_div(
     if operator.index(b) < 1: raise ValueError(f"b: {b} should be 1 or more")
     return -(-a // b)
 
-# %% ../nbs/10_grid.ipynb #10-grid-028
+# %% ../nbs/10_grid.ipynb #10-grid-029
 def draw_blocks(
     M:int, N:int, # Shape of C
     block:tuple,  # Rows and columns of a block

@@ -13,7 +13,7 @@ from .draw import (
     A_COLOR, B_COLOR, C_COLOR, PAPER, Figure, Stepper, grid, text, tint)
 from .ladder import rung
 
-# %% ../nbs/07_memory.ipynb #07-memory-026
+# %% ../nbs/07_memory.ipynb #07-memory-027
 def draw_inner(
     order:str, # Of the three loops, outermost first, such as "ikj"
 )->Figure: # Its title counts the lines
@@ -33,7 +33,7 @@ def draw_inner(
     title = f"{order}: one run of the {order[-1]} loop touches {', '.join(counts)} lines"
     return Figure(body + text(16, 244, title, text_anchor="start"), 656, 264, title)
 
-# %% ../nbs/07_memory.ipynb #07-memory-048
+# %% ../nbs/07_memory.ipynb #07-memory-050
 CACHE = __name__ != "__main__" # in a notebook no cache: it would not notice an edited cell
 EXACT = {"contract"}           # a * b + c may be one rounding instead of two; nothing else
 
@@ -47,7 +47,7 @@ def ikj(
         for k in range(K):
             for j in range(N): c[i,j] += a[i,k] * b[k,j]
 
-# %% ../nbs/07_memory.ipynb #07-memory-049
+# %% ../nbs/07_memory.ipynb #07-memory-051
 @rung("ikj", takes="numpy")
 @operands("numpy")
 def matmul_ikj(
@@ -60,7 +60,7 @@ def matmul_ikj(
     ikj(np.ascontiguousarray(a), np.ascontiguousarray(b), c)
     return c
 
-# %% ../nbs/07_memory.ipynb #07-memory-077
+# %% ../nbs/07_memory.ipynb #07-memory-079
 def arithmetic_intensity(
     M: int, N: int, K: int, # Sizes of the product, all above zero
     itemsize: int = 4,      # Bytes of a number

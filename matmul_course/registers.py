@@ -150,7 +150,7 @@ def strip_depth(
 
 _machine = lru_cache(this_machine)
 
-# %% ../nbs/08_registers.ipynb #08-registers-050
+# %% ../nbs/08_registers.ipynb #08-registers-051
 def _packed(A, B, C, depth):
     "C = A @ B for sizes above zero, `depth` rows of B at a time."
     (M, K), N = A.shape, B.shape[1]
@@ -170,7 +170,7 @@ def _packed(A, B, C, depth):
                 four_rows(a, b, c, (d + 3) // 4 * 4, (n + 15) // 16 * 16)
                 copy_rows(C[i:i+m, j:j+n], c.reshape(4, STRIP)[:m, :n])
 
-# %% ../nbs/08_registers.ipynb #08-registers-052
+# %% ../nbs/08_registers.ipynb #08-registers-053
 def operand(dtype): return types.Array(from_dtype(dtype), 2, "A", readonly=True, aligned=False)
 
 def result(dtype): return types.Array(from_dtype(dtype), 2, "C")
@@ -187,7 +187,7 @@ def compiled(
     keep = fn.__module__ != "__main__"
     return njit(types.void(*kinds), cache=keep, parallel=parallel)(fn)
 
-# %% ../nbs/08_registers.ipynb #08-registers-053
+# %% ../nbs/08_registers.ipynb #08-registers-054
 def _into_new(a, b, multiply):
     "A new C, filled by `multiply(a, b, c)`; zeros where K is 0 and there is nothing to add."
     (M, K), N = a.shape, b.shape[1]
@@ -195,7 +195,7 @@ def _into_new(a, b, multiply):
     if K and c.size: multiply(a, b, c)
     return c
 
-# %% ../nbs/08_registers.ipynb #08-registers-054
+# %% ../nbs/08_registers.ipynb #08-registers-055
 @rung("packed", takes="numpy")
 @operands("numpy")
 def matmul_packed(
@@ -207,7 +207,7 @@ def matmul_packed(
     kernel, depth = compiled(_packed, a.dtype, 1), strip_depth(a.itemsize)
     return _into_new(a, b, lambda a, b, c: kernel(a, b, c, depth))
 
-# %% ../nbs/08_registers.ipynb #08-registers-066
+# %% ../nbs/08_registers.ipynb #08-registers-067
 def vector_bytes() -> int: # 64, 32 or 16
     "Width of a vector register of this machine: AVX-512, AVX, or what NEON and SSE have."
     has = binding.get_host_cpu_features().get
@@ -226,7 +226,7 @@ ROWS, VECTORS = (12 if REGISTERS == 32 else 6), 2     # 24 or 12 of them hold su
 HALF = ROWS * 2 // 3                                  # a lower tile, for what is left below
 AHEAD = 1024                                          # bytes: eight rows of a panel of b
 
-# %% ../nbs/08_registers.ipynb #08-registers-069
+# %% ../nbs/08_registers.ipynb #08-registers-070
 BYTE, INT, LONG = ir.IntType(8), ir.IntType(32), ir.IntType(64)
 
 class Emitter:
@@ -262,7 +262,7 @@ class Emitter:
         i = LONG(i)
         return self.b.select(self.b.icmp_signed("<", i, n), i, self.b.sub(n, LONG(1)))
 
-# %% ../nbs/08_registers.ipynb #08-registers-071
+# %% ../nbs/08_registers.ipynb #08-registers-072
 class Emitter(Emitter):
     def splat(self, x): # a vector of copies of x
         kind, lanes = ir.VectorType(x.type, self.lanes), ir.VectorType(INT, self.lanes)
@@ -298,7 +298,7 @@ class Emitter(Emitter):
         total = self.call(f"llvm.fmuladd.{self.name}", self.vector, x, y, self.b.load(slot))
         self.b.store(total, slot)
 
-# %% ../nbs/08_registers.ipynb #08-registers-073
+# %% ../nbs/08_registers.ipynb #08-registers-074
 @intrinsic(prefer_literal=True)
 def tile(typing, a, b, c, add, ahead, rows, vectors, width, edge, split):
     """c (m, n) = a (m, K) @ b (K, n), or += where `add`; rows of b and c are contiguous.
@@ -353,7 +353,7 @@ def _added(builder, slots):
     for x in rest: total = builder.fadd(total, x)
     return total
 
-# %% ../nbs/08_registers.ipynb #08-registers-077
+# %% ../nbs/08_registers.ipynb #08-registers-078
 @intrinsic
 def lanes(typing, array):
     "How many numbers of the array's dtype fill a vector register: a constant for the compiler."
@@ -382,7 +382,7 @@ def height(
     if ROWS < left <= 2 * HALF or left <= HALF: return min(left, HALF)
     return min(left, ROWS)
 
-# %% ../nbs/08_registers.ipynb #08-registers-080
+# %% ../nbs/08_registers.ipynb #08-registers-081
 @njit(cache=CACHE)
 def pack_panels(
     B, # (K, n), any strides
@@ -415,7 +415,7 @@ def copy_panel(
     copy_rows(columns, A.T)
     return columns.T
 
-# %% ../nbs/08_registers.ipynb #08-registers-081
+# %% ../nbs/08_registers.ipynb #08-registers-082
 @njit(cache=CACHE)
 def add_product(
     A, B, C,      # (M, K), (K, N), (M, N); C is overwritten
@@ -442,7 +442,7 @@ def add_product(
                     add_tile(rows, b[p//width, :d, :q-p], C[i:i+m, j+p:j+q], k > 0)
                 i += m
 
-# %% ../nbs/08_registers.ipynb #08-registers-083
+# %% ../nbs/08_registers.ipynb #08-registers-084
 def block_sizes(
     itemsize: int, # Bytes of a number
 ) -> tuple[int, int]: # depth and columns of a block of B
@@ -452,7 +452,7 @@ def block_sizes(
     depth = min(512, l1 // 2 // (ROWS * itemsize) // 8 * 8)
     return depth, max(width, l2 // 2 // (depth * itemsize) // width * width)
 
-# %% ../nbs/08_registers.ipynb #08-registers-085
+# %% ../nbs/08_registers.ipynb #08-registers-086
 def _tiled(A, B, C, depth, columns): add_product(A, B, C, depth, columns)
 
 def _tiles(a, b, c):

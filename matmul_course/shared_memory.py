@@ -37,11 +37,11 @@ def draw_tiles(
              f"{2 * tile * tile} loads for {tile**3:,} multiply-adds")
     return Figure(body + text(20, 376, title, 12, text_anchor="start"), 720, 392, title)
 
-# %% ../nbs/13_shared_memory.ipynb #13-shared-memory-024
+# %% ../nbs/13_shared_memory.ipynb #13-shared-memory-025
 def block_states(
     a:np.ndarray, # (T, K), with K a multiple of T
     b:np.ndarray, # (K, T)
-): # gives (what has happened, tile of A, tile of B, sums) after each event
+): # gives (what has happened, tile of A, tile of B, sums) after each event; the same three arrays
     "A T x T block in two warps, walking along K: the shared tiles after each event."
     T = len(a)
     sa, sb, total = np.full((T, T), np.nan), np.full((T, T), np.nan), np.zeros((T, T))
@@ -49,10 +49,10 @@ def block_states(
         for warp, lanes in enumerate(np.array_split(np.arange(T * T), 2)):
             y, x = divmod(lanes, T)
             sa[y, x], sb[y, x] = a[y, step * T + x], b[step * T + y, x]
-            yield f"step {step}: warp {warp} has filled its part", sa.copy(), sb.copy(), total.copy()
-        yield f"step {step}: barrier, both tiles are full", sa.copy(), sb.copy(), total.copy()
+            yield f"step {step}: warp {warp} has filled its part", sa, sb, total
+        yield f"step {step}: barrier, both tiles are full", sa, sb, total
         total += sa @ sb
-        yield f"step {step}: all sums have grown; barrier", sa.copy(), sb.copy(), total.copy()
+        yield f"step {step}: all sums have grown; barrier", sa, sb, total
 
 def draw_block_steps(
     a:np.ndarray, # (T, K), with K a multiple of T, T up to 4
@@ -71,7 +71,7 @@ def draw_block_steps(
         frames[f"{n + 1}"] = Figure(body, 590, 196, said)
     return Stepper(frames, "Two warps of a 4 x 4 block; ? is memory that nobody has written yet")
 
-# %% ../nbs/13_shared_memory.ipynb #13-shared-memory-050
+# %% ../nbs/13_shared_memory.ipynb #13-shared-memory-052
 TILE = 16 # 2 x 16 x 16 float32 are 2 KB of the 48 KB that a block may have
 
 @cache

@@ -14,14 +14,15 @@ from .draw import A_COLOR, B_COLOR, C_COLOR, INK, Figure, rect, text
 from .gpu import cuda
 from .ladder import rung
 
-# %% ../nbs/14_thread_tiles.ipynb #14-thread-tiles-022
+# %% ../nbs/14_thread_tiles.ipynb #14-thread-tiles-024
 def draw_patch(
     each:int=4, # Rows and columns of a thread's patch
     cell=22,    # Size of an entry, px
 )->Figure:
     "One step of one thread: a column of A, a row of B, and the patch of C that they make."
     left, top, size = 130, 84, each * cell
-    body = text(left - 55, top + size / 2, f"{each} of A", 13) + text(left + size / 2, 36, f"{each} of B", 13)
+    body = text(left - 55, top + size / 2, f"{each} of A")
+    body += text(left + size / 2, 36, f"{each} of B")
     for p in range(each):
         body += rect(left - 28, top + p * cell, cell, cell, fill=A_COLOR, stroke=INK)
         body += rect(left + p * cell, 50, cell, cell, fill=B_COLOR, stroke=INK)
@@ -31,7 +32,7 @@ def draw_patch(
     title = f"{2 * each} loads serve {each * each} multiply-adds: {2 / each:g} loads for each"
     return Figure(body + text(20, 16, title, 12, text_anchor="start"), 460, 186, title)
 
-# %% ../nbs/14_thread_tiles.ipynb #14-thread-tiles-030
+# %% ../nbs/14_thread_tiles.ipynb #14-thread-tiles-033
 THREADS, EACH = 16, 4       # threads of a block, and entries of a thread, along each axis
 SIDE = THREADS * EACH       # of the patch of C that a block computes
 
@@ -77,7 +78,7 @@ def tiles_kernel_for(
 
 tiles_kernel = tiles_kernel_for(np.float32)
 
-# %% ../nbs/14_thread_tiles.ipynb #14-thread-tiles-051
+# %% ../nbs/14_thread_tiles.ipynb #14-thread-tiles-054
 @rung("cuda_tiles", device="cuda", takes="numpy")
 @operands("numpy")
 def matmul_cuda_tiles(

@@ -105,7 +105,7 @@ def matmul_parallel(
     matmul_shape(a, b)
     return _into_new(a, b, _all_cores)
 
-# %% ../nbs/09_threads.ipynb #09-threads-044
+# %% ../nbs/09_threads.ipynb #09-threads-045
 def lane_sums(
     e: Emitter, # Lesson 08's
     xs: list,   # LLVM vectors, at most e.lanes
@@ -120,7 +120,7 @@ def lane_sums(
         xs = [e.b.fadd(every_second(x, y, 0), every_second(x, y, 1)) for x, y in pairs]
     return xs[0]
 
-# %% ../nbs/09_threads.ipynb #09-threads-046
+# %% ../nbs/09_threads.ipynb #09-threads-047
 @intrinsic(prefer_literal=True)
 def dots(typing, a, bt, c, ahead, rows, columns, width):
     """c (m, n) = a (m, K) @ bt (n, K).T; all rows are contiguous.
@@ -153,7 +153,7 @@ def dots(typing, a, bt, c, ahead, rows, columns, width):
         return context.get_dummy_value()
     return types.void(a, bt, c, ahead, rows, columns, width), emit
 
-# %% ../nbs/09_threads.ipynb #09-threads-047
+# %% ../nbs/09_threads.ipynb #09-threads-048
 PAIR = REGISTERS // 16 # 2 rows by 10 columns are 20 of 32 registers; 1 by 10 are 10 of 16
 FOUR = 2 * PAIR
 
@@ -185,7 +185,7 @@ def skinny_rows(
             elif group == 5: dots(a, b, c, far, FOUR, 5, VECTOR)
             else: dots(a, b, c, far, 8, 1, VECTOR)
 
-# %% ../nbs/09_threads.ipynb #09-threads-054
+# %% ../nbs/09_threads.ipynb #09-threads-055
 @njit
 def skinny_columns(A, B, C):
     "C = A @ B, B's rows contiguous: six rows at a time, twelve sums in registers."
@@ -209,7 +209,7 @@ def _skinny(stamp):
 
 _skinny = _skinny(stamp(registers))
 
-# %% ../nbs/09_threads.ipynb #09-threads-055
+# %% ../nbs/09_threads.ipynb #09-threads-056
 def _side_by_side(x) -> bool: return x.strides[1] == x.itemsize
 
 def _in_rows(x): # `x`, or a copy whose rows are contiguous
@@ -233,7 +233,7 @@ def matmul_skinny(
     matmul_shape(a, b)
     return _into_new(a, b, _few_columns)
 
-# %% ../nbs/09_threads.ipynb #09-threads-063
+# %% ../nbs/09_threads.ipynb #09-threads-064
 @njit
 def wide_columns(
     A, B, C,    # (M, K), (K, N) with contiguous rows, (M, N)
@@ -269,7 +269,7 @@ def _few_rows(a, b, c):
     run = compiled(_wide, a.dtype, 2, parallel=True)
     run(a, _in_rows(b), c, numba.get_num_threads(), 64)
 
-# %% ../nbs/09_threads.ipynb #09-threads-067
+# %% ../nbs/09_threads.ipynb #09-threads-068
 def _small(stamp):
     def run(A, B):
         stamp
@@ -298,7 +298,7 @@ def small_kernel():
     kinds = [result(np.dtype(t)) for t in ("float32", "float64")]
     return njit([kind(kind, kind) for kind in kinds], cache=CACHE)(_small)
 
-# %% ../nbs/09_threads.ipynb #09-threads-071
+# %% ../nbs/09_threads.ipynb #09-threads-072
 FEW = 12_000 # numbers in both operands: 48 KB of float32, about an L1 cache
 SOME = 2**17 # numbers in two tensors, below which no rule but torch's can apply
 FLOATS = frozenset((torch.float32, torch.float64))
@@ -331,7 +331,7 @@ def which_rung(
     matmul_shape(a, b)
     return _name(a, b, threads)
 
-# %% ../nbs/09_threads.ipynb #09-threads-073
+# %% ../nbs/09_threads.ipynb #09-threads-074
 _into = dict(skinny=_few_columns, wide=_few_rows, tile=_tiles)
 
 def _run(

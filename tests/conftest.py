@@ -1,4 +1,5 @@
 "What several tests share."
+import sys
 from configparser import ConfigParser
 from pathlib import Path
 import pytest
@@ -13,3 +14,9 @@ def settings():
     parser = ConfigParser(delimiters=["="], interpolation=None)
     parser.read(ROOT/"settings.ini", encoding="utf-8")
     return parser["DEFAULT"]
+
+def pytest_terminal_summary(terminalreporter):
+    "How many answers the exercises have been shown, where test_exercises.py ran."
+    module = sys.modules.get("test_exercises")
+    if module and any(module.shown.values()):
+        terminalreporter.write_line(f"{len(module.EXERCISES)} exercises: " + ", ".join(f"{n} {what}" for what, n in module.shown.items()))

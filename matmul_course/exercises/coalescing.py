@@ -142,5 +142,4 @@ telling_matrix = Exercise(
     wrong=[ones, symmetric, same_from_behind], run=(_kept_quiet,),
     hints=["What would a copy have to look like to pass for a transpose?",
            "No two entries alike is enough."],
-    solution="12_coalescing.ipynb#A-matrix-that-tells",
-    harmless={"* -> *": "another size makes another matrix, and nearly all of them tell"})
+    solution="12_coalescing.ipynb#A-matrix-that-tells")

@@ -128,7 +128,7 @@ scale_rows = Exercise(
     "thread for each entry. `a` is (7, 10), and the launch is `[(3, 2), (4, 4)]`.",
     _scale_cases, right=[x_is_the_column, position_by_hand],
     wrong=[x_is_the_row, guard_with_or, scaled_by_column], run=KERNEL,
-    hints=["How many threads are there along x, and how many along y? Which is enough for the rows?",
+    hints=["How many threads are there along x, and along y? Which is enough for the rows?",
            "`j, i = cuda.grid(2)`, a guard with `and`, one assignment."],
     solution="11_cuda_kernel.ipynb#Scale-each-row")
 

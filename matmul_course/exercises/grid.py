@@ -95,8 +95,8 @@ def launched(M, N, block):
 
 # %% ../../nbs/solutions/10_grid.ipynb #10-grid-015
 def _idle_cases():
-    for M, N, block, idle in ((5, 10, (4, 4), 46), (8, 12, (4, 4), 0), (1, 33, (2, 32), 95), (6, 40, (2, 16), 48),
-                              (50_000, 10, (16, 16), 300_000)):
+    for M, N, block, idle in ((5, 10, (4, 4), 46), (8, 12, (4, 4), 0), (1, 33, (2, 32), 95),
+                              (6, 40, (2, 16), 48), (50_000, 10, (16, 16), 300_000)):
         yield Case(f"C ({M}, {N}) and blocks {block}", (M, N, block), idle)
 
 idle_threads = Exercise(

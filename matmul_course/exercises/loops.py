@@ -83,8 +83,9 @@ def zeros_at_the_end():
     return np.array([[1., 2, 0], [3, 4, 0]]), np.array([[5., 6], [7, 9], [1, 2]])
 
 # %% ../../nbs/solutions/01_loops.ipynb #01-loops-015
-BROKEN = {"A @ B.T": lambda a, b: a @ b.T, "B @ A": lambda a, b: b @ a, "(A @ B).T": lambda a, b: (a @ b).T,
-          "A * B": lambda a, b: a * b, "A.T @ B": lambda a, b: a.T @ b,
+BROKEN = {"A @ B.T": lambda a, b: a @ b.T, "B @ A": lambda a, b: b @ a,
+          "(A @ B).T": lambda a, b: (a @ b).T, "A * B": lambda a, b: a * b,
+          "A.T @ B": lambda a, b: a.T @ b,
           "the last k left out": lambda a, b: a[:, :-1] @ b[:-1],
           "the last row not written": lambda a, b: np.vstack([(a @ b)[:-1], 0 * b[:1]])}
 
@@ -101,12 +102,12 @@ def _unnoticed(answer):
     return [name for name, product in BROKEN.items() if _slips(product, a, b)]
 
 telling_pair = Exercise(
-    "**A pair that tells.** Return two arrays `a, b` of at most 16 numbers each, on which every one "
-    "of these is found out, by its shape or by its numbers: " + ", ".join(f"`{n}`" if "@" in n or "*" in n
-    else n for n in BROKEN) + ".",
+    "**A pair that tells.** Return two arrays `a, b` of at most 16 numbers each, on which every "
+    "one of these is found out, by its shape or by its numbers: "
+    f"{', '.join(f'`{n}`' for n in list(BROKEN)[:5])}, {', '.join(list(BROKEN)[5:])}.",
     lambda: [Case("your pair", (), [])], right=[ragged_pair, square_pair],
     wrong=[all_ones, with_identity, symmetric_b, zeros_at_the_end], run=(_unnoticed,),
-    hints=["What has to be true of a matrix that equals its transpose? Make sure that yours does not.",
+    hints=["What is true of a matrix that equals its transpose? Make sure that yours is none.",
            "Three different sizes M, K and N, and no two numbers alike."],
     solution="01_loops.ipynb#A-pair-that-tells",
     harmless={"* -> *": "another number makes another pair, and nearly all pairs tell"})
@@ -143,9 +144,9 @@ def _work_cases():
         yield Case(f"batch {batch} and sizes {sizes}", (batch, sizes), count)
 
 work = Exercise(
-    "**How much work?** A network multiplies a batch of pictures by a (784, 50) matrix and the result "
-    "by a (50, 10) matrix: `batch, [784, 50, 10]`. Return the number of multiply-adds for any batch "
-    "and any list of sizes.",
+    "**How much work?** A network multiplies a batch of pictures by a (784, 50) matrix and the "
+    "result by a (50, 10) matrix: `batch, [784, 50, 10]`. Return the number of multiply-adds for "
+    "any batch and any list of sizes.",
     _work_cases, right=[layer_by_layer, batch_last],
     wrong=[all_multiplied, without_batch, flop, only_the_ends],
     hints=["One layer first: what are its M, K and N?",
