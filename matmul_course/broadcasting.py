@@ -11,7 +11,7 @@ import torch
 from .checks import matmul_shape, operands
 from .ladder import rung
 
-# %% ../nbs/04_broadcasting.ipynb #04-broadcasting-047
+# %% ../nbs/04_broadcasting.ipynb #04-broadcasting-046
 def _as_shape(
     s, # A tuple, list or torch.Size of sizes, or one size
 )->tuple:
@@ -20,7 +20,7 @@ def _as_shape(
     if any(n < 0 for n in s): raise ValueError(f"shapes: {s} has a negative size")
     return s
 
-# %% ../nbs/04_broadcasting.ipynb #04-broadcasting-049
+# %% ../nbs/04_broadcasting.ipynb #04-broadcasting-048
 def _listed(items, by=", ") -> str: return by.join(map(str, items))
 
 def _stretch(
@@ -31,7 +31,7 @@ def _stretch(
     if len(others) > 1: raise ValueError(f"sizes {_listed(sizes)} are neither equal nor 1")
     return others.pop() if others else 1
 
-# %% ../nbs/04_broadcasting.ipynb #04-broadcasting-051
+# %% ../nbs/04_broadcasting.ipynb #04-broadcasting-050
 def broadcast_shape(
     *shapes:tuple, # Each a tuple of sizes, or a single size
 )->tuple: # Shape of the result
@@ -43,7 +43,7 @@ def broadcast_shape(
     except ValueError as e:
         raise ValueError(f"{_listed(shapes, ' and ')} do not broadcast: {e}") from None
 
-# %% ../nbs/04_broadcasting.ipynb #04-broadcasting-080
+# %% ../nbs/04_broadcasting.ipynb #04-broadcasting-078
 @rung("broadcast", takes="torch", max_flop=4e7)
 @operands("torch")
 def matmul_broadcast(

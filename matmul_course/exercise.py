@@ -183,13 +183,13 @@ def _mistake(answer) -> str: return (getattr(_plain(answer), "__doc__", None) or
 # %% ../nbs/tools/exercise.ipynb #exercise-027
 @dataclass
 class Verdict:
-    "What a check found. True where the answer passed."
-    passed: bool
+    "What a check found. As a condition it is true where the answer passed."
+    passed: bool | None # None where there is no answer yet
     text: str           # Markdown, one or two sentences
     mistake: str = ""   # Name of the known wrong answer that ends the same way
-    def __bool__(self): return self.passed
+    def __bool__(self): return bool(self.passed)
     def __repr__(self): return self.text
-    def _repr_markdown_(self): return f"{'✓' if self.passed else '✗'} {self.text}"
+    def _repr_markdown_(self): return f"{ {True: '✓', False: '✗', None: '○'}[self.passed]} {self.text}"
 
 def _untouched(answer) -> bool:
     "Is it still a stub, with nothing in it but `...` and words?"
@@ -201,7 +201,7 @@ def _untouched_stub(): ...
 
 def _check(ex: Exercise, answer) -> Verdict:
     "Try every case in every way; the first that fails is told."
-    if _untouched(answer): return Verdict(False, "Nothing to check yet: write your answer first.")
+    if _untouched(answer): return Verdict(None, "Nothing to check yet: write your answer first.")
     if not callable(_plain(answer)):
         return Verdict(False, f"Pass the function itself, not {_brief(answer)}.")
     tried = 0
