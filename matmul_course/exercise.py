@@ -189,7 +189,8 @@ class Verdict:
     mistake: str = ""   # Name of the known wrong answer that ends the same way
     def __bool__(self): return bool(self.passed)
     def __repr__(self): return self.text
-    def _repr_markdown_(self): return f"{ {True: '✓', False: '✗', None: '○'}[self.passed]} {self.text}"
+    def _repr_markdown_(self):
+        return {True: "✓ ", False: "✗ ", None: "○ "}[self.passed] + self.text
 
 def _untouched(answer) -> bool:
     "Is it still a stub, with nothing in it but `...` and words?"
