@@ -244,8 +244,9 @@ def run_together(cuda, threads):
         for cuda.threadIdx, thread in threads: next(thread, None)
         places = {thread.gi_frame and thread.gi_frame.f_lineno for _, thread in threads}
         if len(places) > 1:
-            at = sorted(map(str, places))
-            raise BarrierError(f"{thread.__name__}: threads of one block stand at lines {at}")
+            ends = sorted(places, key=str)
+            at = " and ".join(f"at line {p}" if p else "at the end" for p in ends)
+            raise BarrierError(f"{thread.__name__}: threads of one block stand {at}")
 
 def launch_simply(
     fn,          # A kernel

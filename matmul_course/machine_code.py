@@ -8,7 +8,7 @@ __all__ = ['occupancy', 'draw_occupancy']
 # %% ../nbs/15_machine_code.ipynb #15-machine-code-003
 from .draw import C_COLOR, PAPER, Figure, grid, text
 
-# %% ../nbs/15_machine_code.ipynb #15-machine-code-037
+# %% ../nbs/15_machine_code.ipynb #15-machine-code-038
 def occupancy(
     registers:int,           # Of a thread, at least 1
     threads:int,             # Of a block, 1 to 1024
@@ -26,7 +26,7 @@ def occupancy(
     fit = min(most_threads // threads, blocks, 65536 // for_block, memory // (shared + 1024))
     return fit * threads / most_threads
 
-# %% ../nbs/15_machine_code.ipynb #15-machine-code-041
+# %% ../nbs/15_machine_code.ipynb #15-machine-code-043
 def draw_occupancy(
     registers:int, # Of a thread
     threads:int,   # Of a block, whole warps

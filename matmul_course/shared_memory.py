@@ -71,7 +71,7 @@ def draw_block_steps(
         frames[f"{n + 1}"] = Figure(body, 590, 196, said)
     return Stepper(frames, "Two warps of a 4 x 4 block; ? is memory that nobody has written yet")
 
-# %% ../nbs/13_shared_memory.ipynb #13-shared-memory-052
+# %% ../nbs/13_shared_memory.ipynb #13-shared-memory-053
 TILE = 16 # 2 x 16 x 16 float32 are 2 KB of the 48 KB that a block may have
 
 @cache

@@ -6,6 +6,9 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 
+def pytest_addoption(parser):
+    parser.addoption("--full", action="store_true", help="every lesson in the browser, not three")
+
 @pytest.fixture(scope="session")
 def root() -> Path: return ROOT
 

@@ -54,6 +54,22 @@ def test_no_notebook_is_a_failure(tmp_path):
     r = run("nbdev_test", tmp_path)
     assert r.returncode == 1 and "nothing was tested" in r.stderr
 
+def test_the_shell_commands_of_the_readme_run(root):
+    "The line that installs is what .ci/run runs; the lab has its own test."
+    fences = re.findall(r"^```(\w*)\n(.*?)^```", (root/"README.md").read_text(encoding="utf-8"), re.S | re.M)
+    lines = [line for language, fence in fences if not language for line in fence.splitlines() if line.startswith("matmul-course ")]
+    assert len(lines) >= 2
+    for line in lines:
+        r = run("main", *line.split()[1:])
+        assert r.returncode == 0 and len(r.stdout.splitlines()) > 5, line + r.stderr
+
+def test_what_a_person_gets_wrong_is_said(tmp_path):
+    (tmp_path/"file").write_text("mine", encoding="utf-8")
+    for words, says in ((["copy"], "FOLDER"), (["copy", tmp_path/"file"], "is a file"), (["export", tmp_path/"file"], "is a file"), (["dance"], "dance")):
+        r = run("main", *words)
+        assert r.returncode == 2 and says in r.stderr and "Traceback" not in r.stderr, r.stderr
+    assert (tmp_path/"file").read_text(encoding="utf-8") == "mine"
+
 def ask(url):
     try: return urllib.request.urlopen(url, timeout=5).status
     except urllib.error.HTTPError as e: return e.code

@@ -22,6 +22,10 @@ def test_every_dynamic_field_is_passed_by_setup(root, monkeypatch):
     missing = [f for f in pyproject(root)["project"]["dynamic"] if not passed.get(keys.get(f, f))]
     assert not missing, f"setup.py passes nothing for {missing}"
 
+def test_citation_and_changes(root, settings):
+    assert f"\nversion: {settings['version']}\n" in (root/"CITATION.cff").read_text(encoding="utf-8")
+    assert f"## {settings['version']}" in (root/"CHANGELOG.md").read_text(encoding="utf-8")
+
 def test_python_range(root, settings):
     low, high = settings["min_python"], settings["max_python"]
     workflow = (root/".github/workflows/test.yml").read_text(encoding="utf-8")
