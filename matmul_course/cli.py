@@ -101,12 +101,11 @@ def _parser() -> argparse.ArgumentParser:
     from matmul_course import __version__
     p = argparse.ArgumentParser("matmul-course", description="Open the course in JupyterLab.")
     p.add_argument("--version", action="version", version=f"matmul_course {__version__}")
-    p.add_argument("--no-browser", action="store_true", help="print the URL, open nothing")
-    p.add_argument("--port", type=_port, help="listen on this port, or say that it is taken")
-    p.add_argument("--folder", type=Path, help="copy the notebooks there first, and open those; "
-                   "an installed wheel copies them to ~/matmul_course unless told otherwise")
-    p.set_defaults(run=lab)
-    commands = p.add_subparsers(title="commands", metavar="{race,doctor,copy,export}")
+    p.set_defaults(run=lab, no_browser=False, port=None, folder=None)
+    _lab_words(p)
+    commands = p.add_subparsers(title="commands", metavar="{lab,race,doctor,copy,export}")
+    says = "open the lessons; what happens without a command"
+    _lab_words(commands.add_parser("lab", help=says, description=says))
     _race_parser(commands)
     for name, run, says in (("doctor", _doctor, "look for what is wrong here, and say what to do"),
                             ("copy", _copy, "copy the notebooks into FOLDER, to work in"),
@@ -115,6 +114,14 @@ def _parser() -> argparse.ArgumentParser:
         command.set_defaults(run=run, error=command.error)
         if name != "doctor": command.add_argument("folder", type=Path, metavar="FOLDER")
     return p
+
+def _lab_words(p: argparse.ArgumentParser):
+    "The options of `lab`; those that are not given leave no trace, so that they may stand before."
+    def option(*words, **kw): p.add_argument(*words, default=argparse.SUPPRESS, **kw)
+    option("--no-browser", action="store_true", help="print the URL, open nothing")
+    option("--port", type=_port, help="listen on this port, or say that it is taken")
+    option("--folder", type=Path, help="copy the notebooks there first, and open those; "
+           "an installed wheel copies them to ~/matmul_course unless told otherwise")
 
 def _doctor(args) -> int:
     from matmul_course.doctor import doctor
@@ -226,7 +233,7 @@ def told(done: dict, to: Path) -> str:
     kept = f"; kept as you changed them: {', '.join(done['kept'])}" if done["kept"] else ""
     return f"{to}: {counts}{kept}."
 
-# %% ../nbs/tools/cli.ipynb #cli-031
+# %% ../nbs/tools/cli.ipynb #cli-033
 def _find(path: str | None) -> list[Path]:
     "The notebooks at `path`: one, or all below a folder. SystemExit where there are none."
     from nbdev.config import get_config
@@ -243,7 +250,7 @@ def _flags(text) -> list[str]:
     "Flags from one string or from a list: nbdev's own setting may be either."
     return text.split() if isinstance(text, str) else list(text)
 
-# %% ../nbs/tools/cli.ipynb #cli-032
+# %% ../nbs/tools/cli.ipynb #cli-034
 def _run(notebook: str, options: dict) -> bool:
     "Run one notebook with nbdev, in this process. An error that is only printed fails it too."
     from nbdev.test import test_nb
@@ -274,7 +281,7 @@ def _run_apart(notebook: Path, options: dict) -> tuple[bool, float]:
             ok = False
     return ok, time.perf_counter() - start
 
-# %% ../nbs/tools/cli.ipynb #cli-034
+# %% ../nbs/tools/cli.ipynb #cli-036
 def _cells(
     notebook: Path,   # To count in
     skip: list[str],  # Flags of cells that are left out
@@ -302,7 +309,7 @@ def _test_parser() -> argparse.ArgumentParser:
     option("--cell-timeout", "--cell_timeout", type=int, help="seconds for a cell; 0 for no limit")
     return p
 
-# %% ../nbs/tools/cli.ipynb #cli-035
+# %% ../nbs/tools/cli.ipynb #cli-037
 def nbdev_test(
     argv=None, # Words after the command's name; those of this process unless given
 ):
@@ -322,7 +329,7 @@ def nbdev_test(
     results = _run_all(counts, args.n_workers, options)
     return _sum_up(results, counts, skip, args.timing)
 
-# %% ../nbs/tools/cli.ipynb #cli-037
+# %% ../nbs/tools/cli.ipynb #cli-039
 def _run_all(
     counts: dict,         # Notebook -> cells that run, cells left out
     workers: int | None,  # Notebooks at a time; one for each two cores unless given
@@ -338,7 +345,7 @@ def _run_all(
     with ThreadPoolExecutor(max(1, workers)) as pool:
         return list(pool.map(one, [f for f in counts if counts[f][0]]))
 
-# %% ../nbs/tools/cli.ipynb #cli-038
+# %% ../nbs/tools/cli.ipynb #cli-040
 def _sum_up(
     results: list[tuple], # Notebook, passed, seconds
     counts: dict,         # Notebook -> cells that run, cells left out
@@ -356,7 +363,7 @@ def _sum_up(
     print(f"notebooks: {len(results) - bad} passed, {bad} failed, {skipped} skipped")
     if failed or not results: raise SystemExit(1)
 
-# %% ../nbs/tools/cli.ipynb #cli-049
+# %% ../nbs/tools/cli.ipynb #cli-051
 FOOT = "<!-- Made from nbs/index.ipynb by nbdev_prepare: change it there. -->"
 
 def readme(
@@ -389,7 +396,7 @@ def _links(text: str) -> str:
     "Links that lead to a file lead into `nbs/`; those to the web or to a heading stay."
     return re.sub(r"\]\((?!https?:|#)", "](nbs/", text)
 
-# %% ../nbs/tools/cli.ipynb #cli-050
+# %% ../nbs/tools/cli.ipynb #cli-052
 def _shown(
     cell: dict,     # A code cell of the notebook
     source: str,    # Its code, without the mark
@@ -416,7 +423,7 @@ def write_readme():
         (nbs/"images"/name).write_text(svg, encoding="utf-8", newline="\n")
     (nbs.parent/"README.md").write_text(text, encoding="utf-8", newline="\n")
 
-# %% ../nbs/tools/cli.ipynb #cli-056
+# %% ../nbs/tools/cli.ipynb #cli-058
 def nbdev_export():
     "The command `nbdev_export`: write the modules from the notebooks."
     from nbdev.doclinks import nbdev_export as export

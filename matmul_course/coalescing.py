@@ -22,7 +22,7 @@ def coalesced_kernel(a, b, c):
         for k in range(a.shape[1]): tmp += a[i, k] * b[k, j]
         c[i, j] = tmp
 
-# %% ../nbs/12_coalescing.ipynb #12-coalescing-060
+# %% ../nbs/12_coalescing.ipynb #12-coalescing-061
 def launched(
     kernel,         # Of (a, b, c), with threadIdx.x along the columns of c
     a:np.ndarray,   # Left operand, (M, K)

@@ -12,7 +12,7 @@ from .gpu import cuda
 from .grid import ceil_div
 from .ladder import rung
 
-# %% ../nbs/11_cuda_kernel.ipynb #11-cuda-kernel-046
+# %% ../nbs/11_cuda_kernel.ipynb #11-cuda-kernel-048
 @cuda.jit
 def matmul_kernel(a, b, c):
     "One entry of C for each thread; threadIdx.x runs along the rows."
@@ -22,7 +22,7 @@ def matmul_kernel(a, b, c):
         for k in range(a.shape[1]): tmp += a[i, k] * b[k, j]
         c[i, j] = tmp
 
-# %% ../nbs/11_cuda_kernel.ipynb #11-cuda-kernel-047
+# %% ../nbs/11_cuda_kernel.ipynb #11-cuda-kernel-049
 @rung("cuda", device="cuda", takes="numpy")
 @operands("numpy")
 def matmul_cuda(

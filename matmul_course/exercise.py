@@ -62,7 +62,7 @@ def _array_difference(got, expected, bound) -> str:
     if right.all(): return ""
     i = tuple(int(n) for n in np.argwhere(~right)[0])
     at = ", ".join(map(str, i))
-    return (f"[{at}] is {got[i]:.6g}, and {expected[i]:.6g} was expected "
+    return (f"[{at}] is {got[i]:.9g}, and {expected[i]:.9g} was expected "
             f"({np.sum(~right)} of {right.size} numbers are off)")
 
 def _brief(x) -> str: return text if len(text := repr(x)) < 60 else _kind(x)
@@ -251,8 +251,10 @@ def _gist(end: Outcome) -> str:
 
 def _same(one: Outcome, other: Outcome) -> bool:
     if one.failed or other.failed: return (_gist(one), one.error) == (_gist(other), other.error)
-    size = np.abs(_numbers(one.value)).max(initial=0) if _is_array(one.value) else 0
-    return not difference(other.value, one.value, bound=1e-5 * size)
+    a, b = one.value, other.value
+    if not _is_array(a): return not difference(b, a)
+    if _kind(a) != _kind(b): return False
+    return np.allclose(_numbers(a), _numbers(b), rtol=1e-5, atol=0, equal_nan=True)
 
 # %% ../nbs/tools/exercise.ipynb #exercise-031
 def _folded(summary: str, text: str) -> str:

@@ -6,8 +6,8 @@
 __all__ = ['one_error_each', 'rows_around_zero', 'new_memory', 'table_of_products', 'column_taken_off', 'column_put_on',
            'all_against_all', 'laid_down', 'first_row', 'kept_axis', 'new_axis', 'along_the_columns',
            'means_of_columns', 'mean_of_all', 'size_of_result', 'axis_by_axis', 'nothing_new', 'operands_again',
-           'the_larger_one', 'stretched_copies', 'anything_fits', 'stood_up', 'by_outer', 'transposed_vector',
-           'other_way_round', 'inner']
+           'the_larger_one', 'stretched_copies', 'ones_refused', 'anything_fits', 'stood_up', 'by_outer',
+           'transposed_vector', 'other_way_round', 'inner']
 
 # %% ../../nbs/solutions/04_broadcasting.ipynb #04-broadcasting-003
 import math
@@ -116,6 +116,11 @@ def stretched_copies(a, b, itemsize):
     "the operands were counted as copied to the full shape; they are not"
     return 3 * math.prod(broadcast_shape(a, b)) * itemsize
 
+def ones_refused(a, b, itemsize):
+    "a size of 1 was refused beside another size; it is stretched"
+    if any(m != n for m, n in zip(a[::-1], b[::-1])): raise ValueError("sizes differ")
+    return math.prod(max(a, b, key=len)) * itemsize
+
 def anything_fits(a, b, itemsize):
     "sizes that do not fit were let through; only 1 is stretched"
     longer = max(len(a), len(b))
@@ -126,7 +131,7 @@ def anything_fits(a, b, itemsize):
 def _memory_cases():
     for a, b, itemsize, new in (((784, 1), (784, 10), 4, 31_360), ((5, 1), (1, 7), 8, 280),
                                 ((3,), (4, 3), 4, 48), ((), (2, 2), 4, 16), ((0, 3), (1, 3), 4, 0),
-                                ((2, 5), (2, 5), 1, 10)):
+                                ((2, 5), (2, 5), 1, 10), ((8, 1, 6), (7, 1), 2, 672)):
         yield Case(f"{a} * {b}, {itemsize} bytes each", (a, b, itemsize), new)
     for a, b in (((3,), (4,)), ((5, 2), (5,)), ((2, 3), (3, 2))):
         yield Case(f"{a} * {b}, which do not fit", (a, b, 4), ValueError)
@@ -135,7 +140,8 @@ new_memory = Exercise(
     "**New memory.** How many bytes are newly allocated by `a * b`? `a` and `b` are shapes, "
     "`itemsize` the bytes of a number. A ValueError where the two do not fit.",
     _memory_cases, right=[size_of_result, axis_by_axis],
-    wrong=[nothing_new, operands_again, the_larger_one, stretched_copies, anything_fits],
+    wrong=[nothing_new, operands_again, the_larger_one, stretched_copies, ones_refused,
+           anything_fits],
     hints=["What is the shape of the result?",
            "`broadcast_shape` of this lesson says it, and raises."],
     solution="04_broadcasting.ipynb#New-memory")

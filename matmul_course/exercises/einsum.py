@@ -103,7 +103,7 @@ def row_and_column(): return 1, 20_000, 1, 20_000
 
 # %% ../../nbs/solutions/05_einsum.ipynb #05-einsum-019
 def all_alike():
-    "with four equal sizes both orders cost the same"
+    "both orders cost about the same; neither has an inner result much larger than the other's"
     return 10_000, 10_000, 10_000, 10_000
 
 def not_far_enough():

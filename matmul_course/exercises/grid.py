@@ -4,14 +4,15 @@
 
 # %% auto #0
 __all__ = ['turn', 'idle_threads', 'from_the_neighbour', 'turned', 'turned_from_outside', 'unguarded', 'half_guarded',
-           'guarded_by_out', 'copied', 'covered_less_needed', 'by_negative_floor', 'rounded_down', 'one_more',
-           'rounded_together', 'launched', 'stored_then_fetched', 'zero_first', 'fetched_too_early', 'gone_early',
-           'other_neighbour']
+           'one_too_far', 'guarded_by_out', 'copied', 'all_at_once', 'last_block_less_its_entries', 'by_the_last_entry',
+           'one_by_one', 'by_the_remainder', 'outside_in_both', 'whole_launch', 'those_that_work', 'block_turned',
+           'stored_then_fetched', 'zero_first', 'fetched_too_early', 'gone_early', 'straight_from_x', 'not_a_generator',
+           'put_back', 'other_neighbour']
 
 # %% ../../nbs/solutions/10_grid.ipynb #10-grid-003
 import numpy as np
 from ..exercise import Case, Exercise
-from ..grid import ceil_div, launch_kernel
+from ..grid import ceil_div
 
 # %% ../../nbs/solutions/10_grid.ipynb #10-grid-005
 def turned(grid, a, out):
@@ -34,6 +35,11 @@ def half_guarded(grid, a, out):
     i, j = grid
     if i < a.shape[0] or j < a.shape[1]: out[j, i] = a[i, j]
 
+def one_too_far(grid, a, out):
+    "the guard has `<=`; index `a.shape[0]` is one behind the last row"
+    i, j = grid
+    if i <= a.shape[0] and j <= a.shape[1]: out[j, i] = a[i, j]
+
 def guarded_by_out(grid, a, out):
     "the guard compares i and j with the sizes of `out`, whose rows are the columns of `a`"
     i, j = grid
@@ -42,12 +48,17 @@ def guarded_by_out(grid, a, out):
 def copied(grid, a, out):
     "nothing was turned: `out[i, j]` was written"
     i, j = grid
-    if i < min(a.shape) and j < min(a.shape): out[i, j] = a[i, j]
+    if i < a.shape[0] and j < a.shape[1]: out[i, j] = a[i, j]
+
+def all_at_once(grid, a, out):
+    "each call wrote all of `out`, where a kernel writes its own number"
+    out[...] = a.T
 
 # %% ../../nbs/solutions/10_grid.ipynb #10-grid-009
 def _launched(kernel, rows, cols, *args):
-    "The last argument, after a launch over rows by cols positions."
-    launch_kernel(kernel, rows, cols, *args)
+    "The last argument, after a launch over rows by cols positions, the last of them first."
+    for i in reversed(range(rows)):
+        for j in reversed(range(cols)): kernel((i, j), *args)
     return args[-1]
 _launched.kept = -1
 
@@ -56,59 +67,74 @@ def _turn_cases():
         a = np.arange(M * N, dtype=float).reshape(M, N) + 1
         yield Case(f"a ({M}, {N}) matrix and 8 by 8 positions",
                    (8, 8, a, np.zeros((N, M))), a.T.copy())
+    a = np.arange(15.).reshape(3, 5) + 1
+    yield Case("a (3, 5) matrix and only 2 by 2 positions", (2, 2, a, np.zeros((5, 3))),
+               np.array([[1., 6, 0], [2, 7, 0], [0, 0, 0], [0, 0, 0], [0, 0, 0]]))
 
 turn = Exercise(
     "**Turn a matrix.** Write a kernel `answer(grid, a, out)` that puts the transpose of `a` into "
-    "`out`. It is launched over more positions than `a` has entries.",
+    "`out`, one number for each position. It is launched over more positions than `a` has "
+    "entries, and once over fewer.",
     _turn_cases, right=[turned, turned_from_outside],
-    wrong=[unguarded, half_guarded, guarded_by_out, copied], run=(_launched,),
+    wrong=[unguarded, half_guarded, one_too_far, guarded_by_out, copied, all_at_once],
+    run=(_launched,),
     hints=["Which entry of `out` belongs to position (i, j)?",
            "`i, j = grid`, then a guard against the shape of `a`, then one assignment."],
     solution="10_grid.ipynb#Turn-a-matrix")
 
 # %% ../../nbs/solutions/10_grid.ipynb #10-grid-012
-def covered_less_needed(M, N, block):
-    rows, cols = ceil_div(M, block[0]) * block[0], ceil_div(N, block[1]) * block[1]
-    return rows * cols - M * N
+def last_block_less_its_entries(M, N, block):
+    rows = M - (ceil_div(M, block[0]) - 1) * block[0]
+    columns = N - (ceil_div(N, block[1]) - 1) * block[1]
+    return block[0] * block[1] - rows * columns
 
-def by_negative_floor(M, N, block):
-    blocks = (-M // block[0]) * (-N // block[1])
-    return blocks * block[0] * block[1] - M * N
+def by_the_last_entry(M, N, block):
+    return block[0] * block[1] - ((M - 1) % block[0] + 1) * ((N - 1) % block[1] + 1)
+
+def one_by_one(M, N, block):
+    first = [(n - 1) // size * size for n, size in zip((M, N), block)]
+    inside = [(i, j) for i in range(first[0], first[0] + block[0]) if i < M
+              for j in range(first[1], first[1] + block[1]) if j < N]
+    return block[0] * block[1] - len(inside)
 
 # %% ../../nbs/solutions/10_grid.ipynb #10-grid-014
-def rounded_down(M, N, block):
-    "the blocks were rounded down, and do not cover all of C"
-    return (M // block[0]) * (N // block[1]) * block[0] * block[1] - M * N
+def by_the_remainder(M, N, block):
+    "`%` was taken for what is left; it is 0 on a multiple, where the last block is full"
+    return block[0] * block[1] - (M % block[0]) * (N % block[1])
 
-def one_more(M, N, block):
-    "a block was added in each direction even where the size is a multiple"
-    return (M // block[0] + 1) * block[0] * (N // block[1] + 1) * block[1] - M * N
+def outside_in_both(M, N, block):
+    "only threads that are outside in both directions were counted; one direction is enough"
+    return -M % block[0] * (-N % block[1])
 
-def rounded_together(M, N, block):
-    "the entries were counted as one long row; blocks cover rows and columns"
-    threads = block[0] * block[1]
-    return ceil_div(M * N, threads) * threads - M * N
+def whole_launch(M, N, block):
+    "the idle threads of all blocks were counted, not those of the last block"
+    return ceil_div(M, block[0]) * block[0] * ceil_div(N, block[1]) * block[1] - M * N
 
-def launched(M, N, block):
-    "all threads were counted, those with something to do as well"
-    return ceil_div(M, block[0]) * block[0] * ceil_div(N, block[1]) * block[1]
+def those_that_work(M, N, block):
+    "the threads with an entry were counted, not those without"
+    return ((M - 1) % block[0] + 1) * ((N - 1) % block[1] + 1)
 
-# %% ../../nbs/solutions/10_grid.ipynb #10-grid-015
+def block_turned(M, N, block):
+    "`block[0]` was used for the columns; it is the number of rows of a block"
+    return by_the_last_entry(M, N, block[::-1])
+
+# %% ../../nbs/solutions/10_grid.ipynb #10-grid-016
 def _idle_cases():
-    for M, N, block, idle in ((5, 10, (4, 4), 46), (8, 12, (4, 4), 0), (1, 33, (2, 32), 95),
-                              (6, 40, (2, 16), 48), (50_000, 10, (16, 16), 300_000)):
+    for M, N, block, idle in ((5, 10, (4, 4), 14), (8, 12, (4, 4), 0), (1, 33, (2, 32), 63),
+                              (6, 40, (2, 16), 16), (50_000, 10, (16, 16), 96)):
         yield Case(f"C ({M}, {N}) and blocks {block}", (M, N, block), idle)
 
 idle_threads = Exercise(
-    "**Idle threads.** C is (M, N), a block has `block[0]` rows and `block[1]` columns of threads. "
-    "How many threads of the launch have no entry of C?",
-    _idle_cases, right=[covered_less_needed, by_negative_floor],
-    wrong=[rounded_down, one_more, rounded_together, launched],
-    hints=["How many rows do the blocks cover, and how many columns?",
-           "`ceil_div(M, block[0]) * block[0]` rows. Import `ceil_div`, or write `-(-M // n)`."],
-    solution="10_grid.ipynb#Idle-threads")
+    "**Idle threads at the corner.** C is (M, N), neither of them 0; a block has `block[0]` rows "
+    "and `block[1]` columns of threads. How many threads of the last block, the one at the lower "
+    "right corner, have no entry of C?",
+    _idle_cases, right=[last_block_less_its_entries, by_the_last_entry, one_by_one],
+    wrong=[by_the_remainder, outside_in_both, whole_launch, those_that_work, block_turned],
+    hints=["How many rows of C does the last block have? All blocks above it are full.",
+           "`M - (ceil_div(M, block[0]) - 1) * block[0]` rows. Try it on M = 8 and blocks of 4."],
+    solution="10_grid.ipynb#Idle-threads-at-the-corner")
 
-# %% ../../nbs/solutions/10_grid.ipynb #10-grid-018
+# %% ../../nbs/solutions/10_grid.ipynb #10-grid-019
 def stored_then_fetched(t, x, out, shared):
     shared[t] = x[t]
     yield
@@ -120,7 +146,7 @@ def zero_first(t, x, out, shared):
     yield
     if t + 1 < len(shared): out[t] = shared[t + 1] - x[t]
 
-# %% ../../nbs/solutions/10_grid.ipynb #10-grid-020
+# %% ../../nbs/solutions/10_grid.ipynb #10-grid-021
 def fetched_too_early(t, x, out, shared):
     "the neighbour's number was fetched before the barrier"
     shared[t] = x[t]
@@ -136,21 +162,42 @@ def gone_early(t, x, out, shared):
     yield
     out[t] = shared[t + 1] - shared[t]
 
+def straight_from_x(t, x, out, shared):
+    "the neighbour's number was read from `x`, not from `shared`"
+    shared[t] = x[t]
+    yield
+    out[t] = x[t + 1] - x[t] if t < len(x) - 1 else 0
+
+def not_a_generator(t, x, out, shared):
+    "there is no `yield`: each thread runs to its end before the next begins"
+    shared[t] = x[t]
+    out[t] = shared[t + 1] - shared[t] if t < len(x) - 1 else 0
+
+def put_back(t, x, out, shared):
+    "the difference was put into `shared`, where a neighbour may still have to fetch the number"
+    shared[t] = x[t]
+    yield
+    if t + 1 < len(x): shared[t] = shared[t + 1] - shared[t]
+    out[t] = shared[t] if t + 1 < len(x) else 0
+
 def other_neighbour(t, x, out, shared):
     "the neighbour on the left was taken; thread 0 then meets index -1, the last one"
     shared[t] = x[t]
     yield
     out[t] = shared[t] - shared[t - 1]
 
-# %% ../../nbs/solutions/10_grid.ipynb #10-grid-021
-def _in_step(kernel, x):
+# %% ../../nbs/solutions/10_grid.ipynb #10-grid-023
+def _in_step(kernel, x, order=1):
     "`out`, after the threads of one block ran from barrier to barrier."
-    out, shared = np.full(len(x), np.nan), np.full(len(x), np.nan)
-    threads, waiting = [kernel(t, x, out, shared) for t in range(len(x))], {True}
+    out, shared = np.full(len(x), 1000.), np.full(len(x), 1000.)
+    own = np.where(np.eye(len(x), dtype=bool), x, -1000)     # row t is what thread t sees of x
+    threads, waiting = [kernel(t, own[t], out, shared) for t in range(len(x))], {True}
     while waiting == {True}:
-        waiting = {next(thread, "done") is None for thread in threads}
+        waiting = {next(thread, "done") is None for thread in threads[::order]}
         if len(waiting) > 1: raise RuntimeError("some threads wait at a barrier, others have ended")
     return out
+
+def _last_thread_first(kernel, x): return _in_step(kernel, x, order=-1)
 
 def _step_cases():
     for x in ([3., 5, 4, 9], [1., 2], [7.]):
@@ -158,10 +205,13 @@ def _step_cases():
 
 from_the_neighbour = Exercise(
     "**From the neighbour.** Write a thread, as a generator `answer(t, x, out, shared)`: "
-    "`out[t]` gets `x[t + 1] - x[t]`, and 0 in the last thread. The neighbour's number comes out "
-    "of `shared`, where its thread has put it; a `yield` is the barrier.",
+    "`out[t]` gets `x[t + 1] - x[t]`, and 0 in the last thread. Of `x` a thread sees its own "
+    "number only; the neighbour's comes out of `shared`, where its thread has put it. A `yield` is "
+    "the barrier, and threads may run in any order.",
     _step_cases, right=[stored_then_fetched, zero_first],
-    wrong=[fetched_too_early, gone_early, other_neighbour], run=(_in_step,),
+    wrong=[fetched_too_early, gone_early, not_a_generator, put_back, straight_from_x,
+           other_neighbour],
+    run=(_in_step, _last_thread_first),
     hints=["What does a thread have to do before the barrier, for its neighbour?",
            "Store, `yield`, fetch. Every thread has to come past the `yield`."],
     solution="10_grid.ipynb#From-the-neighbour")
