@@ -318,8 +318,8 @@ def _name(
         return "small"                                        # the call outweighs the work
     if N <= 10 and K >= 256 and M >= 512 and _by_rows(a): return "skinny"
     if work <= 2**20 and arrays: return "numpy"               # torch wants tensors: 5 µs
-    alone = (threads or numba.get_num_threads()) == 1         # two cores already share the memory
-    if alone and 4 <= M <= ROWS and K * N * size >= 2**24 and _by_rows(b): return "wide"
+    wide = 4 <= M <= ROWS and K * N * size >= 2**24 and _by_rows(b)
+    if wide and (threads or numba.get_num_threads()) == 1: return "wide"  # two share the memory
     return "torch"                                            # it has a third level of blocks
 
 def which_rung(
