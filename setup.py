@@ -38,7 +38,7 @@ setup(
     python_requires=f">={facts['min_python']}",
     install_requires=lines("requirements"),
     extras_require=dict(course=course, dev=course + lines("dev_requirements") + on_linux, gpu=lines("gpu_requirements")),
-    packages=find_packages(include=[facts["lib_name"], facts["lib_name"] + ".*"]),
+    packages=[*find_packages(include=[facts["lib_name"], facts["lib_name"] + ".*"]), f"{facts['lib_name']}.lab"],
     package_data={facts["lib_name"]: ["mnist.npz", "mnist.LICENSE.md", "py.typed", "lab/*.json"]},
     cmdclass=dict(build_py=WithNotebooks),
     entry_points=dict(console_scripts=lines("console_scripts")),

@@ -6,8 +6,8 @@
 __all__ = ['broadcast_shape', 'matmul_broadcast']
 
 # %% ../nbs/04_broadcasting.ipynb #04-broadcasting-003
-import operator
 import torch
+from .arguments import as_whole
 from .checks import matmul_shape, operands
 from .ladder import rung
 
@@ -16,9 +16,7 @@ def _as_shape(
     s, # A tuple, list or torch.Size of sizes, or one size
 )->tuple:
     "A shape. TypeError unless it is made of whole numbers, ValueError where one is negative."
-    s = tuple(operator.index(n) for n in (s if hasattr(s, "__iter__") else (s,)))
-    if any(n < 0 for n in s): raise ValueError(f"shapes: {s} has a negative size")
-    return s
+    return tuple(as_whole("shapes", n) for n in (s if hasattr(s, "__iter__") else (s,)))
 
 # %% ../nbs/04_broadcasting.ipynb #04-broadcasting-048
 def _listed(items, by=", ") -> str: return by.join(map(str, items))
@@ -41,7 +39,7 @@ def broadcast_shape(
     padded = [(1,) * (n - len(s)) + s for s in shapes]          # aligned on the right
     try: return tuple(_stretch(sizes) for sizes in zip(*padded))
     except ValueError as e:
-        raise ValueError(f"{_listed(shapes, ' and ')} do not broadcast: {e}") from None
+        raise ValueError(f"shapes {_listed(shapes, ' and ')} do not broadcast: {e}") from None
 
 # %% ../nbs/04_broadcasting.ipynb #04-broadcasting-078
 @rung("broadcast", takes="torch", max_flop=4e7)

@@ -9,6 +9,7 @@ __all__ = ['SHAPES', 'LAYOUTS', 'MISFITS', 'matmul_shape', 'common_kind', 'opera
 from fractions import Fraction
 from functools import lru_cache, wraps
 import numpy as np
+from .arguments import as_function, as_whole, one_of
 
 # %% ../nbs/tools/checks.ipynb #checks-007
 def matmul_shape(
@@ -35,14 +36,16 @@ def _shape(name: str, x) -> tuple:
 # %% ../nbs/tools/checks.ipynb #checks-012
 @lru_cache
 def _container(
-    kind: type, # Of the operand
-    layout,     # Of a tensor; None for an array
+    kind: type,   # Of the operand
+    layout=None,  # Of a tensor
+    empty=False,  # Is it a tensor that has a shape and no numbers, on torch's device "meta"?
 ) -> str | None: # "numpy" or "torch"; None for what is neither
     "An `np.matrix` is neither, for its `*` is a product already; nor is a masked array."
     if issubclass(kind, (np.matrix, np.ma.MaskedArray)): return None
     if issubclass(kind, np.ndarray): return "numpy"
     from_torch = any(t.__module__.partition(".")[0] == "torch" for t in kind.__mro__)
-    return "torch" if from_torch and str(layout) == "torch.strided" else None
+    dense = str(layout) == "torch.strided" and not empty
+    return "torch" if from_torch and dense else None
 
 def _kind(
     name: str, # Of the argument, for the message
@@ -50,7 +53,8 @@ def _kind(
 ) -> str: # "numpy" or "torch"
     "Which container `x` is. TypeError for anything else."
     if type(x) is np.ndarray: return "numpy"
-    if found := _container(type(x), getattr(x, "layout", None)): return found
+    found = _container(type(x), getattr(x, "layout", None), getattr(x, "is_meta", False))
+    if found: return found
     raise TypeError(f"{name}: {type(x).__name__} should be a NumPy array "
                     "or a dense torch tensor")
 
@@ -64,9 +68,10 @@ def common_kind(
 ) -> str: # "numpy" or "torch"
     """The container that both operands share.
 
-    TypeError where they differ in container or dtype, or are neither float32 nor float64."""
+    TypeError where they differ in container, dtype or device, or are no float32 or float64."""
     kind, dtype = _kind("a", a), _dtype_name(a.dtype)
-    pairs = ("", kind, _kind("b", b)), ("dtypes ", dtype, _dtype_name(b.dtype))
+    pairs = (("", kind, _kind("b", b)), ("dtypes ", dtype, _dtype_name(b.dtype)),
+             ("devices ", a.device, b.device))
     for what, one, other in pairs:
         if one != other:
             raise TypeError(f"a and b: {what}{one} and {other} are mixed; convert one of them")
@@ -97,7 +102,8 @@ def operands(
     """Decorator: hold a function of (a, b) to the contract of every `matmul_*`.
 
     The operands may be of either container, and the product comes back in the same one.
-    The decorated function raises `common_kind`'s TypeError."""
+    The decorated function raises `common_kind`'s TypeError; `operands` ValueError for another kind."""
+    one_of("kind", kind, ("numpy", "torch"))
     def decorate(fn):
         @wraps(fn)
         def served(a, b):
@@ -114,7 +120,9 @@ def _array(x) -> np.ndarray:
 
 def _as_dtype(dtype) -> np.dtype:
     "NumPy's dtype of that name; torch's dtypes are understood."
-    return np.dtype(str(dtype).removeprefix("torch.") if "torch" in str(dtype) else dtype)
+    try: return np.dtype(str(dtype).removeprefix("torch.") if "torch" in str(dtype) else dtype)
+    except (TypeError, ValueError):
+        raise TypeError(f"dtype: {dtype!r} should be a dtype such as 'float32'") from None
 
 # %% ../nbs/tools/checks.ipynb #checks-024
 def error_bound(
@@ -127,6 +135,7 @@ def error_bound(
     γ_K |a||b| + K · smallest subnormal. TypeError where the dtype is no float.
     ValueError where K·u ≥ 1, or where the shapes do not fit."""
     K = matmul_shape(a, b)[1]
+    for name, x in (("a", a), ("b", b)): _kind(name, x)
     a, b = _array(a), _array(b)
     dtype = np.result_type(a, b) if dtype is None else _as_dtype(dtype)
     if dtype.kind != "f":
@@ -253,6 +262,20 @@ def _kinds(fn) -> list[str]:
     assert kinds, f"{getattr(fn, '__name__', fn)} takes neither NumPy arrays nor torch tensors"
     return kinds
 
+def _shapes(shapes) -> list:
+    "What was passed as `shapes`, if it is a list of three sizes each."
+    try: listed = [(*s,) for s in shapes]
+    except TypeError: listed = []
+    if not listed or any(len(s) != 3 for s in listed):
+        raise ValueError(f"shapes: {shapes!r} should be a list of (M, K, N), and not empty")
+    return [tuple(as_whole("shapes", n) for n in s) for s in listed]
+
+def _containers(kinds) -> list[str]:
+    "What was passed as `kinds`, if it is a list of containers."
+    listed = list(kinds) if isinstance(kinds, (list, tuple, set)) else []
+    if not listed: raise ValueError(f"kinds: {kinds!r} should be a list of 'numpy', 'torch' or both")
+    return [one_of("kinds", k, ("numpy", "torch")) for k in listed]
+
 def _stands_alone(fn, kind: str, x: np.ndarray, y: np.ndarray):
     "AssertionError where a product depends on another call, or shares memory with an operand."
     a, b = (_as_kind(m.copy(), kind) for m in (x, y))
@@ -278,12 +301,10 @@ def check_matmul(
 
     Looked at: container, shape, dtype, finite, inside `error_bound`; inputs unchanged; misfits
     refused. What `fn` itself raises on operands that fit is passed on."""
-    if not len(shapes): raise ValueError("shapes: an empty list; nothing would be checked")
-    kinds = _kinds(fn) if kinds is None else kinds
-    if not kinds or isinstance(kinds, str) or set(kinds) - {"numpy", "torch"}:
-        raise ValueError(f"kinds: {kinds!r} should be a list of 'numpy', 'torch' or both")
+    as_function("fn", fn)
+    shapes, kinds = _shapes(shapes), _kinds(fn) if kinds is None else _containers(kinds)
     dtypes = (np.float32, np.float64) if dtype is None else (_as_dtype(dtype),)
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng(as_whole("seed", seed))
     for kind in kinds:
         for n, (M, K, N) in enumerate(shapes):
             for d, dt in enumerate(dtypes):

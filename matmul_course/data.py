@@ -9,11 +9,11 @@ __all__ = ['BUNDLED', 'SHA256', 'URL', 'GIT_SHA1', 'TIMEOUT', 'Mnist', 'data_fol
 import io, os
 from hashlib import sha1, sha256
 from importlib.resources import files
-from numbers import Integral
 from pathlib import Path
 from typing import NamedTuple
 import numpy as np
 import torch
+from .arguments import as_whole
 
 # %% ../nbs/tools/data.ipynb #data-007
 class Mnist(NamedTuple):
@@ -131,7 +131,6 @@ def linear_layer(
     """What `torch.manual_seed(seed); randn(784, 10), zeros(10)` gives.
 
     Torch's own random state is left alone. TypeError unless `seed` is an integer."""
-    if not isinstance(seed, Integral) or isinstance(seed, bool):
-        raise TypeError(f"seed: {seed!r} should be an integer")
-    generator = torch.Generator().manual_seed(int(seed))
+    seed = as_whole("seed", seed, -2**63, 2**64 - 1)           # what torch takes
+    generator = torch.Generator().manual_seed(seed)
     return torch.randn(784, 10, generator=generator), torch.zeros(10)

@@ -23,6 +23,7 @@ from types import SimpleNamespace
 from urllib.parse import quote
 from xml.etree import ElementTree
 import numpy as np
+from .arguments import as_real, as_whole
 
 # %% ../nbs/tools/draw.ipynb #draw-007
 A_COLOR, B_COLOR, C_COLOR = "#fdae6b", "#9ecae1", "#a1d99b"  # orange, blue, green
@@ -270,7 +271,9 @@ def weakest_text(
 # %% ../nbs/tools/draw.ipynb #draw-054
 def _array(x, name):
     "`x`, from NumPy or torch, as int64 or float64; ValueError where there is nothing to draw."
-    x = np.asarray(x.detach().cpu() if hasattr(x, "detach") else x)
+    try: x = np.asarray(x.detach().cpu() if hasattr(x, "detach") else x)
+    except (TypeError, ValueError, RuntimeError) as e:      # sparse, without numbers, or ragged
+        raise TypeError(f"{name}: this {type(x).__name__} is no array of numbers: {e}") from e
     if x.dtype.kind not in "biuf":
         raise ValueError(f"{name} has dtype {x.dtype}; it must hold real numbers")
     if not x.size: raise ValueError(f"{name} has shape {x.shape}: there is nothing to draw")
@@ -337,13 +340,14 @@ def draw_matmul(
 )->Figure: # Its title is the sum
     "Row i of A times column j of B. ValueError or TypeError names what does not fit."
     a, b = _matrices(a, b)
+    as_whole("limit", limit, 3)
     i = _index("i", i, len(a), "a's first axis")
     j = _index("j", j, b.shape[1], "b's second axis")
     if k is not None: k = _index("k", k, len(b), "the inner axis")
     sizes = (len(a), i), (len(b), k), (b.shape[1], j)
     fig = _matmul_figure(a, b, a @ b, i, j, k, *[elide(n, limit, at) for n, at in sizes])
     if fig.scale > 0.8 or limit <= 3: return fig
-    return draw_matmul(a, b, i, j, k, limit - 2)
+    return draw_matmul(a, b, i, j, k, max(3, limit - 2))
 
 # %% ../nbs/tools/draw.ipynb #draw-065
 _HIGH = 32 # Height of a cell, px
@@ -492,7 +496,7 @@ def _common(a, b, said):
 def _operands(a, b, op):
     "`a` and `b` as arrays, and their common shape; ValueError where they cannot be drawn."
     a, b = _array(a, "a"), _array(b, "b")
-    if op not in OPS: raise ValueError(f"op is {op!r}; it must be one of {' '.join(OPS)}")
+    if not isinstance(op, str) or op not in OPS: raise ValueError(f"op is {op!r}; it must be one of {' '.join(OPS)}")
     said = f"a {a.shape} {op} b {b.shape}"
     if max(a.ndim, b.ndim) > 2: raise ValueError(f"{said}: at most 2-D can be drawn")
     return a, b, _common(a, b, said)
@@ -665,7 +669,9 @@ def _chunk(kind, data):
 def png(
     gray, # (height, width) uint8, 0 black to 255 white
 )->bytes: # A PNG file
-    "An 8-bit grey image as PNG."
+    "An 8-bit grey image as PNG. ValueError for anything else."
+    if getattr(gray, "dtype", None) != np.uint8 or gray.ndim != 2 or not gray.size:
+        raise ValueError(f"gray: {gray!r} should be a matrix of uint8")
     height, width = gray.shape
     head = pack(">2I5B", width, height, 8, 0, 0, 0, 0)  # 8 bits, grey, not interlaced
     lines = b"".join(b"\0" + line.tobytes() for line in gray)  # the 0 says: no filter
@@ -676,7 +682,7 @@ def png(
 def _digits(images, name):
     "`images` as (n, 28, 28) in 0 to 1; ValueError for another shape or range."
     x = _array(images, name)
-    if x.shape[-1] != 784 and x.shape[-2:] != (28, 28):
+    if x.shape[-1:] != (784,) and x.shape[-2:] != (28, 28):
         raise ValueError(f"{name} has shape {x.shape}; a digit is 784 pixels or 28 by 28")
     x = x.reshape(-1, 28, 28) / (255 if x.dtype.kind == "i" else 1)
     if not ((0 <= x) & (x <= 1)).all():
@@ -692,7 +698,11 @@ def _picture(image, x, y, size):
                width=size, height=size, style="image-rendering:pixelated") + edge
 
 # %% ../nbs/tools/draw.ipynb #draw-131
-def _label(n): return str(n.item() if hasattr(n, "item") else n)
+def _label(n): return str(n.item() if getattr(n, "ndim", None) == 0 else n)
+
+def _labels(labels):
+    try: return [_label(n) for n in labels]
+    except TypeError: raise TypeError(f"labels: {labels!r} should be a word or number for each image") from None
 
 def _told(x, names):
     "How many digits there are, what they are, and how many pixels of each have ink."
@@ -708,7 +718,7 @@ def draw_digits(
 )->Figure: # Its title lists the labels
     "Digits side by side. ValueError for shape or range, more than ten, or a label too few."
     x = _digits(images, "images")
-    names = [] if labels is None else [_label(n) for n in labels]
+    names = [] if labels is None else _labels(labels)
     if len(x) > 10: raise ValueError(f"images holds {len(x)} digits; at most 10 are drawn")
     if labels is not None and len(names) != len(x):
         raise ValueError(f"{len(names)} labels for {len(x)} images")
@@ -785,13 +795,19 @@ def roofline(
 )->Figure: # Its title says which program is nearest to the roof
     "Each program under the roof that arithmetic and memory set. ValueError for no points."
     from matplotlib.figure import Figure as MplFigure
-    points = [(str(name), float(x), float(y)) for name, x, y in points]
-    if not points: raise ValueError("points: there is none; a roofline needs a program")
+    points, peak, bandwidth = _points(points), as_real("peak", peak, 0), as_real("bandwidth", bandwidth, 0)
     name, _, _ = best = max(points, key=lambda p: p[2] / min(peak, bandwidth * p[1]))
     share = best[2] / min(peak, bandwidth * best[1])
     fig = MplFigure(figsize=(7.4, 4.8), layout="constrained")
     _roof(fig.subplots(), points, peak, bandwidth)
     return chart(fig, f"{name} is nearest to the roof, at {share:.0%} of it", note)
+
+def _points(points):
+    "Name, FLOP/byte and FLOP/s of each program. ValueError, TypeError where that is not what they are."
+    try: listed = [(str(name), x, y) for name, x, y in points]
+    except (TypeError, ValueError): listed = []
+    if not listed: raise ValueError(f"points: {points!r} should be a list of (name, FLOP/byte, FLOP/s), and not empty")
+    return [(name, as_real("points", x, 0), as_real("points", y, 0)) for name, x, y in listed]
 
 def _roof(ax, points, peak, bandwidth):
     "Roof, points and names on logarithmic axes."

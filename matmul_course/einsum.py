@@ -12,7 +12,8 @@ import numpy as np
 import torch
 from numpy.lib.stride_tricks import as_strided
 from .checks import matmul_shape, operands
-from .draw import A_COLOR, B_COLOR, C_COLOR, Figure, grid, group, number, text
+from .draw import (
+    A_COLOR, B_COLOR, C_COLOR, Figure, _matrices, grid, group, number, text)
 from .ladder import rung
 
 # %% ../nbs/05_einsum.ipynb #05-einsum-025
@@ -22,7 +23,7 @@ def draw_layers(
 )->Figure: # Its title says what is added up
     "`ik,kj->ikj`, a layer for each k, and C as their sum. ValueError where shapes do not fit."
     M,K,N = matmul_shape(a, b)
-    a, b = np.asarray(a), np.asarray(b)
+    a, b = _matrices(a, b)
     if not {M, K, N} <= {1, 2, 3, 4}:
         raise ValueError(f"a {a.shape}, b {b.shape}: only sizes of 1 to 4 can be drawn")
     cube = np.einsum("ik,kj->ikj", a, b)

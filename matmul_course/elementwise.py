@@ -16,8 +16,9 @@ def frobenius(
     m:torch.Tensor, # Any shape; whole numbers are taken as float64
 )->torch.Tensor: # One number
     "Root of the sum of squares, with no overflow on the way. TypeError unless a real tensor."
-    if not isinstance(m, torch.Tensor) or m.is_complex():
-        raise TypeError(f"m: {type(m).__name__} should be a real torch tensor")
+    dense = isinstance(m, torch.Tensor) and m.layout == torch.strided and not m.is_meta
+    if not dense or m.is_complex():
+        raise TypeError(f"m: {type(m).__name__} should be a real, dense torch tensor")
     m = m.abs() if m.is_floating_point() else m.double().abs()
     largest = m.max() if m.numel() else m.sum()
     if not 0 < largest < torch.inf: return largest     # zero, infinite or NaN: so is the norm
@@ -29,6 +30,9 @@ def draw_dot(
     column:torch.Tensor, # Of B, of the same length
 )->Figure: # Its title says the sum
     "A row and a column side by side, their products, and the sum of these."
+    for name, v in (("row", row), ("column", column)):
+        if not isinstance(v, torch.Tensor) or v.layout != torch.strided or v.is_meta:
+            raise TypeError(f"{name}: {type(v).__name__} should be a dense torch tensor")
     if row.shape != column.shape or row.ndim != 1 or not 1 <= len(row) <= 10:
         raise ValueError(f"row {tuple(row.shape)}, column {tuple(column.shape)}: both should "
                          "have one axis of the same length, 1 to 10")

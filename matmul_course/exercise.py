@@ -12,6 +12,7 @@ from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from html import escape
 import numpy as np
+from .arguments import as_real
 
 # %% ../nbs/tools/exercise.ipynb #exercise-007
 @dataclass
@@ -76,6 +77,7 @@ def time_limit(
     seconds: float, # After which OutOfTime is raised inside the `with`
 ):
     "Stop Python code that takes too long; raised again every 0.1 s, should it be swallowed."
+    as_real("seconds", seconds, 0)
     late, over, turn = threading.get_ident(), threading.Event(), threading.Lock()
     def watch():
         wait = seconds
@@ -286,7 +288,10 @@ def predict(
     guess=None,    # Yours
 ) -> Prediction: # that shows itself
     "Ask for a guess, and judge it if there is one. TypeError where there is no answer."
+    if not isinstance(question, str): raise TypeError(f"question: {question!r} should be a text")
     if answer is None: raise TypeError(f"answer: None to {question!r}; give a value")
+    for name, x in (("answer", answer), ("guess", guess)):
+        if getattr(x, "ndim", 0): raise TypeError(f"{name}: {x!r} should be a number, shape or word")
     _asked[question] = Prediction(question, answer, guess)
     return _asked[question]
 

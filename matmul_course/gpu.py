@@ -22,8 +22,10 @@ from types import CellType, FunctionType, SimpleNamespace
 import numba, numpy as np
 from numba import types
 from numba.core.sigutils import normalize_signature
+from .arguments import one_of
 from .emulator import BLOCK_LIMIT, GRID_LIMIT, SHARED_LIMIT, THREAD_LIMIT
-from .emulator import DeviceSide, Kernel, Unsupported, blank, plain, to_dtype, visible
+from .emulator import (
+    DeviceSide, Kernel, Unsupported, as_kernel, blank, plain, to_dtype, visible)
 
 # %% ../nbs/tools/gpu.ipynb #gpu-007
 def device_or_number(x): return DeviceArray(x) if isinstance(x, np.ndarray) and x.ndim else x
@@ -313,7 +315,10 @@ def argument_types(
 )->tuple:
     "Numba types of a kernel's arguments. Raises TypeError where a kernel cannot have them."
     given = tuple(signature) if isinstance(signature, list) else signature
-    args, result = normalize_signature(given)
+    try: args, result = normalize_signature(given)
+    except (TypeError, NameError, SyntaxError, AttributeError) as e:
+        should = "should be types of Numba, such as 'void(float32[:,::1], int32)'"
+        raise TypeError(f"signature: {signature!r} {should}: {e}") from e
     if result not in (None, types.void):
         raise TypeError(f"signature: a kernel returns nothing, not {result}")
     return args
@@ -325,15 +330,17 @@ def compile_kernel(
 )->CompiledKernel:
     """Compile a kernel for a GPU that need not be there. Raises RuntimeError where the compiler is
     not installed, ValueError for an architecture that it does not know."""
-    if arch not in ARCHITECTURES:
-        raise ValueError(f"arch: {arch!r} should be one of {', '.join(ARCHITECTURES)}")
-    args, real = argument_types(signature), compiler()
+    one_of("arch", arch, ARCHITECTURES)
+    fn, args = as_kernel(kernel).py_func, argument_types(signature)
+    if (takes := fn.__code__.co_argcount) != len(args):
+        raise TypeError(f"signature: {len(args)} types; {fn.__name__} takes {takes} arguments")
+    real = compiler()
     digits = arch.removeprefix("sm_")
-    ptx, _ = real.compile_ptx(for_gpu(plain(kernel), real), args,
+    ptx, _ = real.compile_ptx(for_gpu(fn, real), args,
         cc=(int(digits[:-1]), int(digits[-1])))
     cubin, said = assemble(ptx, arch)
     sass = disassemble(cubin)
     spilled = sum(map(int, re.findall(r"(\d+) bytes spill (?:stores|loads)", said)))
-    return CompiledKernel(plain(kernel).__name__, arch, ptx, sass,
+    return CompiledKernel(fn.__name__, arch, ptx, sass,
         int(re.search(r"Used (\d+) registers", said)[1]), shared_in(ptx), spilled,
         opcodes(sass, SASS_LINE), opcodes(ptx, PTX_LINE))

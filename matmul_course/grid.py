@@ -6,7 +6,7 @@
 __all__ = ['launch_kernel', 'ceil_div', 'draw_blocks']
 
 # %% ../nbs/10_grid.ipynb #10-grid-003
-import operator
+from .arguments import as_function, as_whole
 from .draw import C_COLOR, Figure, grid, text, tint
 
 # %% ../nbs/10_grid.ipynb #10-grid-014
@@ -18,8 +18,7 @@ def launch_kernel(
     **kwargs,   # Passed on
 ):
     "Call `kernel` for each position. ValueError, TypeError: a size is negative, or not whole."
-    for name, n in (("grid_x", grid_x), ("grid_y", grid_y)):
-        if operator.index(n) < 0: raise ValueError(f"{name}: {n} should not be negative")
+    as_function("kernel", kernel), as_whole("grid_x", grid_x), as_whole("grid_y", grid_y)
     for i in range(grid_x):
         for j in range(grid_y): kernel((i, j), *args, **kwargs)
 
@@ -29,9 +28,7 @@ def ceil_div(
     b:int, # By pieces of this size
 )->int: # Number of pieces
     "`a / b`, rounded up. ValueError unless `a` is at least 0 and `b` at least 1."
-    if operator.index(a) < 0: raise ValueError(f"a: {a} should be 0 or more")
-    if operator.index(b) < 1: raise ValueError(f"b: {b} should be 1 or more")
-    return -(-a // b)
+    return -(-as_whole("a", a) // as_whole("b", b, 1))
 
 # %% ../nbs/10_grid.ipynb #10-grid-029
 def draw_blocks(
@@ -39,9 +36,13 @@ def draw_blocks(
     block:tuple,  # Rows and columns of a block
 )->Figure:
     "C under its grid of blocks, idle threads marked. ValueError for more than 32 threads a side."
+    if not isinstance(block, (tuple, list)) or len(block) != 2:
+        raise ValueError(f"block: {block!r} should be a pair: rows and columns")
+    for name, n in (("M", M), ("N", N), *(("block", n) for n in block)): as_whole(name, n, 1)
     rows, cols = ceil_div(M, block[0]) * block[0], ceil_div(N, block[1]) * block[1]
     if max(rows, cols) > 32:
-        raise ValueError(f"{rows} by {cols} threads: at most 32 a side are drawn")
+        raise ValueError(f"M {M}, N {N}, block {block}: {rows} by {cols} threads, "
+                         "and at most 32 a side are drawn")
     step, gap = 22, 8                               # px: a thread, and the space between blocks
     def at(n, size): return 16 + n * step + n // size * gap
     def cell(i, j):

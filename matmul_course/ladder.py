@@ -13,7 +13,8 @@ from html import escape
 from importlib import import_module
 from statistics import median, quantiles
 import numpy as np
-from .checks import _array, _as_kind, error_bound, matmul_shape
+from .arguments import as_function, as_real, as_whole, one_of
+from .checks import _array, _as_kind, common_kind, error_bound, matmul_shape
 from .draw import chart
 from .machine import Machine, this_machine, threads as _threads
 
@@ -50,19 +51,15 @@ def rung(
     A second definition by the same lesson replaces the first. ValueError where another lesson
     has the name, or `device` or `takes` is none of the two."""
     if not isinstance(name, str) or not name: raise ValueError(f"name: {name!r} should be a name")
-    if max_flop is not None and not max_flop > 0:
-        raise ValueError(f"max_flop: {max_flop!r} should be a number above 0, or None")
-    _one_of("device", device, ("cpu", "cuda"))
-    _one_of("takes", takes, ("torch", "numpy"))
+    if max_flop is not None: as_real("max_flop", max_flop, 0)
+    one_of("device", device, ("cpu", "cuda"))
+    one_of("takes", takes, ("torch", "numpy"))
     def record(fn):
         _refuse_taken(name, fn.__module__)
         shelf = _packaged if fn.__module__.removeprefix("matmul_course.") in LESSONS else _own
         shelf[name] = Rung(name, fn, device, takes, max_flop)
         return fn
     return record
-
-def _one_of(key: str, value, known: tuple):
-    if value not in known: raise ValueError(f"{key}: {value!r} should be one of {known}")
 
 def _refuse_taken(name: str, module: str):
     "ValueError where another module has the name. A notebook stands for the lesson it shows."
@@ -83,10 +80,8 @@ def rungs() -> dict[str, Rung]: # name -> rung
 def up_to(
     name: str, # Of a rung
 ) -> list[str]: # names, in lesson order
-    "The rungs up to this one. KeyError, with the names there are, where it is none of them."
-    names = list(rungs())
-    if name not in names:
-        raise KeyError(f"name: no rung is called {name!r}; there are {', '.join(names)}")
+    "The rungs up to this one. ValueError, with the names there are, where it is none of them."
+    one_of("name", name, names := list(rungs()))
     return names[:names.index(name) + 1]
 
 # %% ../nbs/tools/ladder.ipynb #ladder-020
@@ -111,7 +106,8 @@ def _timing(samples: list[float]) -> Timing:
 def duration(
     seconds: float, # To write
 ) -> str: # with three digits and a fitting unit
-    "Seconds as people write them."
+    "Seconds as people write them. TypeError, ValueError for what is no number."
+    as_real("seconds", seconds)
     for unit, size in (("s", 1), ("ms", 1e-3), ("µs", 1e-6)):
         if seconds >= size * 0.9995: return f"{three_digits(seconds / size)} {unit}"
     return f"{three_digits(seconds * 1e9)} ns"
@@ -120,6 +116,7 @@ def three_digits(
     x: float, # To write
 ) -> str: # such as "0.512", "31.0" or "1,120"
     "`x` to three significant digits, with no exponent from a thousand to a billion."
+    as_real("x", x)
     if 999.5 <= x < 1e9: return f"{float(f'{x:.3g}'):,.0f}"
     return f"{x:#.3g}".rstrip(".")
 
@@ -150,6 +147,7 @@ def bench(
     """The time of `fn(*args)`: warm-up apart, at least five samples, a GPU waited for.
 
     ValueError for a number of threads that cannot be set. What `fn` raises is passed on."""
+    as_function("fn", fn), as_real("seconds", seconds, 0)
     if threads is not None:
         with _threads(threads): return bench(fn, *args, seconds=seconds)
     _sample(fn, args, 1)                                # compiles, fills the caches; not counted
@@ -210,6 +208,7 @@ def race(
     ValueError for a name that is no rung, shapes that do not fit, or threads that cannot be set;
     AssertionError for a rung that is wrong."""
     shape = matmul_shape(a, b)
+    common_kind(a, b), as_real("seconds", seconds, 0)
     if 0 in shape: raise ValueError(f"a @ b: (M, K, N) = {shape} leaves nothing to time")
     field_ = _named(names)
     with _threads(threads):
@@ -223,11 +222,10 @@ def _named(names) -> list[Rung]:
     "The rungs of these names, all CPU rungs for None; ValueError for a name that is no rung."
     known = rungs()
     if names is None: return [r for r in known.values() if r.device == "cpu"]
-    names = [names] if isinstance(names, str) else list(names)
-    if not names: raise ValueError("names: an empty list; a race needs a rung")
-    if missing := [n for n in names if n not in known]:
-        raise ValueError(f"names: {missing} are no rungs; there are {', '.join(known)}")
-    return [known[n] for n in names]
+    names = [names] if isinstance(names, str) else names
+    if not isinstance(names, (list, tuple)) or not names:
+        raise ValueError(f"names: {names!r} should be a list of rungs; a race needs one")
+    return [known[one_of("names", n, known)] for n in names]
 
 # %% ../nbs/tools/ladder.ipynb #ladder-036
 def _enter(r: Rung, a, b, known: dict):
@@ -402,8 +400,7 @@ def workload(
     "Operands of a shape: the lessons' digits and weights where they fit. ValueError for a size."
     import torch
     from matmul_course.data import linear_layer, load_mnist
-    for name, size in dict(M=M, K=K, N=N).items():
-        if size < 1: raise ValueError(f"{name}: {size} should be at least 1")
+    for name, size in dict(M=M, K=K, N=N).items(): as_whole(name, size, 1, 2**31)
     if (K, N) == (784, 10) and M <= 50_000: return load_mnist().x_train[:M], linear_layer()[0]
     numbers = torch.Generator().manual_seed(0)
     return torch.randn(M, K, generator=numbers), torch.randn(K, N, generator=numbers)

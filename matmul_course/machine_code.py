@@ -6,6 +6,7 @@
 __all__ = ['occupancy', 'draw_occupancy']
 
 # %% ../nbs/15_machine_code.ipynb #15-machine-code-003
+from .arguments import as_whole
 from .draw import C_COLOR, PAPER, Figure, grid, text
 
 # %% ../nbs/15_machine_code.ipynb #15-machine-code-038
@@ -18,9 +19,9 @@ def occupancy(
     memory:int=164 * 1024,   # Shared memory of a multiprocessor, bytes
 )->float: # Share of the threads, 0 to 1
     "What blocks of this kind can fill of a multiprocessor. ValueError for what no block can be."
-    if registers < 1 or not 1 <= threads <= 1024 or shared < 0:
-        raise ValueError(f"registers {registers}, threads {threads}, shared {shared}: "
-                         "at least 1, from 1 to 1024, at least 0")
+    as_whole("registers", registers, 1, 255), as_whole("threads", threads, 1, 1024)
+    as_whole("shared", shared), as_whole("most_threads", most_threads, 1)
+    as_whole("blocks", blocks, 1), as_whole("memory", memory)
     warps = -(-threads // 32)
     for_block = warps * -(-registers * 32 // 256) * 256          # registers, in lots of 256 a warp
     fit = min(most_threads // threads, blocks, 65536 // for_block, memory // (shared + 1024))
@@ -33,6 +34,8 @@ def draw_occupancy(
     shared:int=0,  # Shared memory of a block, bytes
 )->Figure: # Its title says how many warps and blocks
     "The 64 places for warps of an A100's multiprocessor, and which block is in each."
+    if as_whole("threads", threads, 32, 1024) % 32:
+        raise ValueError(f"threads: {threads} should be whole warps, 32 threads each")
     warps, held = threads // 32, round(64 * occupancy(registers, threads, shared))
     owner = [[str(n // warps) if n < held else "" for n in range(16 * r, 16 * r + 16)]
              for r in range(4)]

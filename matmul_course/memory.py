@@ -8,6 +8,7 @@ __all__ = ['CACHE', 'EXACT', 'draw_inner', 'ikj', 'matmul_ikj', 'arithmetic_inte
 # %% ../nbs/07_memory.ipynb #07-memory-003
 import numpy as np
 from numba import njit
+from .arguments import as_whole
 from .checks import matmul_shape, operands
 from .draw import (
     A_COLOR, B_COLOR, C_COLOR, PAPER, Figure, Stepper, grid, text, tint)
@@ -18,7 +19,8 @@ def draw_inner(
     order:str, # Of the three loops, outermost first, such as "ikj"
 )->Figure: # Its title counts the lines
     "What one run of the innermost loop touches of A, B and C. ValueError for another order."
-    if sorted(order) != list("ijk"): raise ValueError(f"order: {order!r} should hold i, j and k")
+    if not isinstance(order, str) or sorted(order) != list("ijk"):
+        raise ValueError(f"order: {order!r} should hold i, j and k")
     n, w, body, counts = 8, 24, "", []
     for m, (name, axes, color) in enumerate((("A", "ik", A_COLOR), ("B", "kj", B_COLOR),
                                              ("C", "ij", C_COLOR))):
@@ -67,7 +69,6 @@ def arithmetic_intensity(
 ) -> float: # FLOP/byte
     """2·M·N·K operations over the bytes of A, B and C, each moved once: no program moves fewer.
 
-    ValueError for a size below 1."""
-    for name, value in dict(M=M, N=N, K=K, itemsize=itemsize).items():
-        if value < 1: raise ValueError(f"{name}: {value!r} should be at least 1")
+    TypeError, ValueError unless each is a whole number from 1 on."""
+    for name, value in dict(M=M, N=N, K=K, itemsize=itemsize).items(): as_whole(name, value, 1)
     return 2 * M * N * K / (itemsize * (M*K + K*N + M*N))

@@ -28,6 +28,7 @@ from fastcore.basics import patch
 import numpy as np
 from numba import njit, types
 from numba.extending import overload
+from .arguments import one_of
 from .draw import A_COLOR, B_COLOR, C_COLOR, INK, LINE, Figure, rect, text
 from .emulator import (ATOMIC, LOAD, STORE, UPDATE, Watch, _address, as_kernel,
     clash, expression, find_root, has_barrier, keep_access, plain, position, ready, report,
@@ -652,9 +653,7 @@ def gpu_named(
     gpu, # A GPU, or the name of one in GPUS
 )->GPU:
     "Raises ValueError for a name that is not there."
-    if isinstance(gpu, GPU): return gpu
-    if gpu in GPUS: return GPUS[gpu]
-    raise ValueError(f"gpu: {gpu!r} should be a GPU or one of {', '.join(GPUS)}")
+    return gpu if isinstance(gpu, GPU) else GPUS[one_of("gpu", gpu, GPUS)]
 
 # %% ../nbs/tools/profiler.ipynb #profiler-046
 Race = namedtuple("Race", "block phase array index threads blocks lines")
@@ -833,7 +832,10 @@ def host(x):
     "What the emulator takes, of any array: a real GPU's is copied, a tensor is seen as NumPy."
     if hasattr(x, "_memory") or isinstance(x, (np.ndarray, np.generic)): return x
     if hasattr(x, "copy_to_host"): return x.copy_to_host()
-    return np.asarray(x) if hasattr(x, "__array__") else x
+    if not hasattr(x, "__array__"): return x
+    try: return np.asarray(x)
+    except (TypeError, RuntimeError) as e:
+        raise TypeError(f"args: NumPy cannot read this {type(x).__name__}: {e}") from e
 
 # %% ../nbs/tools/profiler.ipynb #profiler-051
 def profile(

@@ -24,11 +24,9 @@ from .machine import this_machine
 from .memory import EXACT
 
 # %% ../nbs/08_registers.ipynb #08-registers-020
-def draw_step(
-    rows:int=4, ks:int=4, # Of C at once, and steps of k
-    width:int=8,          # Columns that are drawn
-)->Figure:
+def draw_step()->Figure:
     "One step of the kernel: what is held, what is streamed."
+    rows, ks, width = 4, 4, 8                # of C at once, steps of k, and columns that are drawn
     def block(m, n, x, y, color, names): return grid([[f"{names}{i}{j}" for j in range(n)]
                                                       for i in range(m)], x, y, (44, 28), color)
     def stream(name, n):
@@ -80,11 +78,9 @@ def four_rows(
             c[3*STRIP+j] = c[3*STRIP+j] + a30*b0 + a31*b1 + a32*b2 + a33*b3
 
 # %% ../nbs/08_registers.ipynb #08-registers-036
-def draw_packing(
-    M:int=8, K:int=6, N:int=16, # Sizes that are drawn
-    strip:int=8,                # Columns of B at a time
-)->Figure:
+def draw_packing()->Figure:
     "Where the strip of B and the four rows of A and C come from."
+    M, K, N, strip = 8, 6, 16, 8
     def mark(m, n, color, picked): return lambda i, j: color if picked(i, j) else tint(color, 0.25)
     def table(m, n, x, y, color, picked):
         return grid(np.zeros((m, n)), x, y, (16, 16), mark(m, n, color, picked), text=None)

@@ -8,6 +8,7 @@ __all__ = ['TILE', 'shared_kernel', 'draw_tiles', 'block_states', 'draw_block_st
 # %% ../nbs/13_shared_memory.ipynb #13-shared-memory-003
 from functools import cache
 import numpy as np
+from .arguments import as_whole
 from .checks import operands
 from .coalescing import launched
 from .draw import (
@@ -17,10 +18,11 @@ from .ladder import rung
 
 # %% ../nbs/13_shared_memory.ipynb #13-shared-memory-013
 def draw_tiles(
-    step:int, # Which of the four
-    n=64, tile=16, row=2, col=1, cell=2.4, # Sizes; the block of C; px a number
+    step:int, # Which of the four, 0 to 3
 )->Figure: # Its title counts loads and multiply-adds
     "A, B and C in tiles; the two that a block fetches in one step, and the one it computes."
+    as_whole("step", step, 0, 3)
+    n, tile, row, col, cell = 64, 16, 2, 1, 2.4     # sizes, the block of C, px a number
     side, parts = n * cell, n // tile
     def matrix(x, y, color, picked, name):
         out = text(x + side / 2, y - 12, name, 13)
@@ -38,12 +40,19 @@ def draw_tiles(
     return Figure(body + text(20, 376, title, 12, text_anchor="start"), 720, 392, title)
 
 # %% ../nbs/13_shared_memory.ipynb #13-shared-memory-025
+def _side(a, b) -> int: # T
+    "ValueError unless a is (T, K), b (K, T), and K a multiple of T."
+    sizes = getattr(a, "shape", ()), getattr(b, "shape", ())
+    (T, K), fits = sizes[0] if len(sizes[0]) == 2 else (0, 0), sizes[1] == sizes[0][::-1]
+    if fits and T and K and K % T == 0: return T
+    raise ValueError(f"a {sizes[0]}, b {sizes[1]}: should be (T, K) and (K, T), K a multiple of T")
+
 def block_states(
     a:np.ndarray, # (T, K), with K a multiple of T
     b:np.ndarray, # (K, T)
 ): # gives (what has happened, tile of A, tile of B, sums) after each event; the same three arrays
     "A T x T block in two warps, walking along K: the shared tiles after each event."
-    T = len(a)
+    T = _side(a, b)
     sa, sb, total = np.full((T, T), np.nan), np.full((T, T), np.nan), np.zeros((T, T))
     for step in range(a.shape[1] // T):
         for warp, lanes in enumerate(np.array_split(np.arange(T * T), 2)):
@@ -58,7 +67,8 @@ def draw_block_steps(
     a:np.ndarray, # (T, K), with K a multiple of T, T up to 4
     b:np.ndarray, # (K, T)
 )->Stepper:
-    "A block's threads filling shared memory, event by event."
+    "A block's threads filling shared memory, event by event. ValueError for other shapes."
+    if _side(a, b) > 4: raise ValueError(f"a: {a.shape} should have at most 4 rows")
     frames = {}
     for n, (said, *tables) in enumerate(block_states(a, b)):
         names, colors = ("tile of A", "tile of B", "sums"), (A_COLOR, B_COLOR, C_COLOR)

@@ -15,11 +15,9 @@ from .gpu import cuda
 from .ladder import rung
 
 # %% ../nbs/14_thread_tiles.ipynb #14-thread-tiles-024
-def draw_patch(
-    each:int=4, # Rows and columns of a thread's patch
-    cell=22,    # Size of an entry, px
-)->Figure:
+def draw_patch()->Figure:
     "One step of one thread: a column of A, a row of B, and the patch of C that they make."
+    each, cell = 4, 22                              # entries along each axis, px an entry
     left, top, size = 130, 84, each * cell
     body = text(left - 55, top + size / 2, f"{each} of A")
     body += text(left + size / 2, 36, f"{each} of B")

@@ -7,10 +7,15 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 
 def pytest_addoption(parser):
-    parser.addoption("--full", action="store_true", help="every lesson in the browser, not three")
+    parser.addoption("--full", action="store_true", help="every lesson in the browser, ten times as many drawn examples, every condition")
 
 @pytest.fixture(scope="session")
 def root() -> Path: return ROOT
+
+@pytest.fixture
+def examples(request):
+    "How many to draw: what is asked for, or with --full ten times that."
+    return lambda n: 10 * n if request.config.getoption("--full") else n
 
 @pytest.fixture(scope="session")
 def settings():

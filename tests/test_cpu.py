@@ -46,9 +46,9 @@ def calls(dtype):
     c = lambda fn, n, parallel=False: registers.compiled(fn, dtype, n, parallel)
     return dict(packed=lambda a, b, o: c(registers._packed, 1)(a, b, o, 8),
                 tile=lambda a, b, o: c(registers._tiled, 2)(a, b, o, 24, 2 * width),
-                parallel=lambda a, b, o: c(threads._parallel, 4, True)(a, b, o, 2, 2, 32, width),
-                skinny=lambda a, b, o: c(threads._skinny, 2, True)(a, b, o, 2, 10 if a.shape[0] % 2 else 5),
-                wide=lambda a, b, o: c(threads._wide, 2, True)(a, b, o, 2, 16))
+                parallel=lambda a, b, o: threads.on_all_threads(threads._blocks, a, b, o, 2, 2, 32, width),
+                skinny=lambda a, b, o: threads.on_all_threads(threads._skinny, a, b, o, 2, 10 if a.shape[0] % 2 else 5),
+                wide=lambda a, b, o: threads.on_all_threads(threads._wide, a, b, o, 2, 16))
 
 def framed(M, N, dtype):
     "A C-contiguous (M, N) with canaries before and behind it in memory."
@@ -193,7 +193,7 @@ def test_which_rung_says_what_runs(monkeypatch):
         ran.clear()
     assert threads.which_rung(np.ones((5, 784), np.float32), np.ones((784, 10), np.float32)) == "small"
 
-COPY = "memory.py", "registers.py", "threads.py", "checks.py", "ladder.py", "machine.py", "draw.py", "__init__.py"
+COPY = "arguments.py", "memory.py", "registers.py", "threads.py", "checks.py", "ladder.py", "machine.py", "draw.py", "__init__.py"
 def test_an_edit_in_another_module_is_noticed(tmp_path):
     "threads.py compiles calls into registers.py: after an edit there, no machine code of before may answer."
     here, there = os.path.dirname(threads.__file__), tmp_path / "matmul_course"

@@ -205,7 +205,7 @@ def test_work_and_bound():
     assert (p.flop, p.bytes_touched) == (4 * 128, 512)
     assert p.bound(GPU("slow", 1e3, 1e9, "")) == 0.512
     assert p.bound(GPU("narrow", 1e9, 1e3, "")) == 0.512
-    with expect_fail(ValueError, contains="'V100' should be a GPU or one of T4"): p.bound("V100")
+    with expect_fail(ValueError, contains="'V100' should be one of T4"): p.bound("V100")
 
 def test_named_blocks():
     kernel, arrays = define(NAIVE.format("c, r")), matrices(16, 4, 16)
