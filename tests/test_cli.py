@@ -1,7 +1,8 @@
 "The commands, run as a person would."
-import json, os, re, subprocess, sys, time, urllib.error, urllib.request
+import json, os, re, socket, subprocess, sys, time, urllib.error, urllib.request
 import nbformat, pytest
 from nbformat.v4 import new_code_cell, new_notebook
+from matmul_course import cli
 
 def run(*argv, **kw):
     code = f"from matmul_course import cli; import sys; sys.exit(cli.{argv[0]}({list(map(str, argv[1:]))!r}))"
@@ -27,6 +28,12 @@ def test_an_error_that_is_only_printed_fails_too(tmp_path, source):
     notebook(tmp_path/"lost.ipynb", source)
     r = run("nbdev_test", tmp_path)
     assert r.returncode == 1 and r.stdout.splitlines()[-1] == "notebooks: 0 passed, 1 failed, 0 skipped"
+
+def test_a_notebook_over_its_budget_fails(tmp_path):
+    notebook(tmp_path/"slow.ipynb", "import time; time.sleep(0.2)")
+    r = run("nbdev_test", tmp_path, "--budget", "0.1")
+    assert r.returncode == 1 and "SLOW   slow.ipynb" in r.stdout and r.stdout.splitlines()[-1] == "notebooks: 0 passed, 1 failed, 0 skipped"
+    assert run("nbdev_test", tmp_path, "--budget", "0").returncode == 0
 
 def test_flags_run_what_is_left_out(tmp_path):
     notebook(tmp_path/"slow.ipynb", "1", "#| slow\n1/0")
@@ -75,7 +82,8 @@ def ask(url):
     except urllib.error.HTTPError as e: return e.code
 
 def test_matmul_course_serves_the_course_behind_its_token(tmp_path):
-    "Without a display: it prints a URL that works, one without the token does not, and it says what it did."
+    "Without a display: it prints a URL that works, one without the token does not, and it says what it did. A configuration of the reader's that listens everywhere is overruled."
+    (tmp_path/"jupyter_server_config.py").write_text("c.ServerApp.ip = '0.0.0.0'\n", encoding="utf-8")
     env = {k: v for k, v in os.environ.items() if k not in ("DISPLAY", "WAYLAND_DISPLAY")}
     env |= dict(HOME=str(tmp_path), JUPYTER_CONFIG_DIR=str(tmp_path), JUPYTER_RUNTIME_DIR=str(tmp_path/"run"), SSH_CONNECTION="x")
     p = subprocess.Popen([sys.executable, "-c", "from matmul_course.cli import main; main([])"], stdout=subprocess.PIPE,
@@ -93,6 +101,7 @@ def test_matmul_course_serves_the_course_behind_its_token(tmp_path):
         assert status == 200
         assert ask(f"{url[1]}/api/contents/index.ipynb?{url[0].partition('?')[2]}") == 200
         assert ask(f"{url[1]}/api/contents/index.ipynb") == 403
+        with pytest.raises(OSError): socket.create_connection(("127.0.0.2", int(url[1].rpartition(":")[2])), timeout=2).close()   # it would, on 0.0.0.0
         page = urllib.request.urlopen(url[0], timeout=5).read().decode()
         assert "apputils-extension:announcements" in re.search(r'"disabledExtensions": \[(.*?)\]', page, re.S)[1]
         text = "".join(said)
@@ -100,8 +109,16 @@ def test_matmul_course_serves_the_course_behind_its_token(tmp_path):
         assert ("You are root" in text) == (hasattr(os, "geteuid") and os.geteuid() == 0)
     finally: p.kill(); p.wait()
 
+@pytest.mark.parametrize("root", [True, False])
+@pytest.mark.parametrize("display", [True, False])
+def test_nothing_makes_the_server_less_safe(monkeypatch, tmp_path, root, display):
+    monkeypatch.setattr(cli, "is_root", lambda: root)
+    monkeypatch.setattr(cli, "has_display", lambda: display)
+    options, said = cli.lab_options(tmp_path)
+    assert [o for o in options if "ip=" in o.lower()] == ["--ServerApp.ip=127.0.0.1"] and ("--allow-root" in options) == root
+    assert not [o for o in options if re.search("token|password|origin|xsrf|remote|credential|certfile", o, re.I)]
+
 def test_a_port_that_is_taken_is_said(tmp_path):
-    import socket
     with socket.socket() as s:
         s.bind(("127.0.0.1", 0)); s.listen()
         port = s.getsockname()[1]
