@@ -1,5 +1,5 @@
 """The emulator: kernels from outside, random kernels against the simple way, what is refused, what is kept on disk.
-MATMUL_COURSE_FULL=1 runs every kernel and more seeds."""
+pytest --full runs every kernel and more seeds."""
 import linecache, math, os, subprocess, sys, threading
 from collections import Counter
 from pathlib import Path
@@ -10,7 +10,7 @@ from matmul_course.emulator import BarrierError, RaceError, Unsupported, launch,
 from matmul_course.gpu import Cuda, choose
 import fuzz, kernels
 
-FULL = os.environ.get("MATMUL_COURSE_FULL") == "1"
+FULL = "--full" in sys.argv
 cuda = Cuda()
 pytestmark = pytest.mark.skipif(not kernels.cuda.emulated, reason="a GPU runs these kernels")
 
@@ -59,12 +59,12 @@ def test_right_kernels_have_no_race(name):
     kernels.hold(name, lambda kernel, grid, block, shared, *args: launch(kernel, grid, block, *args, shared=shared, check="races"))
 
 # ---- random kernels
-def test_random_kernels_emitted_text():
-    with np.errstate(over="ignore"): tally = Counter(o for seed in range(1000 if FULL else 100) for o in fuzz.compare(seed, fuzz.interpreted))
+def test_random_kernels_emitted_text(examples):
+    with np.errstate(over="ignore"): tally = Counter(o for seed in range(examples(100)) for o in fuzz.compare(seed, fuzz.interpreted))
     assert tally["equal"] > 150 and tally["both diverged"] > 0
 
-def test_random_kernels_compiled():
-    with np.errstate(over="ignore"): tally = Counter(o for seed in range(2000, 2060 if FULL else 2003) for o in fuzz.compare(seed, fuzz.compiled))
+def test_random_kernels_compiled(examples):
+    with np.errstate(over="ignore"): tally = Counter(o for seed in range(2000, 2000 + examples(6)) for o in fuzz.compare(seed, fuzz.compiled))
     assert tally["equal"]
 
 # ---- indices
