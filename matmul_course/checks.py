@@ -102,7 +102,7 @@ def operands(
     """Decorator: hold a function of (a, b) to the contract of every `matmul_*`.
 
     The operands may be of either container, and the product comes back in the same one.
-    The decorated function raises `common_kind`'s TypeError; `operands` ValueError for another kind."""
+    The decorated function raises `common_kind`'s TypeError. ValueError for another `kind`."""
     one_of("kind", kind, ("numpy", "torch"))
     def decorate(fn):
         @wraps(fn)
@@ -273,7 +273,8 @@ def _shapes(shapes) -> list:
 def _containers(kinds) -> list[str]:
     "What was passed as `kinds`, if it is a list of containers."
     listed = list(kinds) if isinstance(kinds, (list, tuple, set)) else []
-    if not listed: raise ValueError(f"kinds: {kinds!r} should be a list of 'numpy', 'torch' or both")
+    if not listed:
+        raise ValueError(f"kinds: {kinds!r} should be a list of 'numpy', 'torch' or both")
     return [one_of("kinds", k, ("numpy", "torch")) for k in listed]
 
 def _stands_alone(fn, kind: str, x: np.ndarray, y: np.ndarray):

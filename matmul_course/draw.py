@@ -496,7 +496,8 @@ def _common(a, b, said):
 def _operands(a, b, op):
     "`a` and `b` as arrays, and their common shape; ValueError where they cannot be drawn."
     a, b = _array(a, "a"), _array(b, "b")
-    if not isinstance(op, str) or op not in OPS: raise ValueError(f"op is {op!r}; it must be one of {' '.join(OPS)}")
+    if not isinstance(op, str) or op not in OPS:
+        raise ValueError(f"op is {op!r}; it must be one of {' '.join(OPS)}")
     said = f"a {a.shape} {op} b {b.shape}"
     if max(a.ndim, b.ndim) > 2: raise ValueError(f"{said}: at most 2-D can be drawn")
     return a, b, _common(a, b, said)
@@ -702,7 +703,9 @@ def _label(n): return str(n.item() if getattr(n, "ndim", None) == 0 else n)
 
 def _labels(labels):
     try: return [_label(n) for n in labels]
-    except TypeError: raise TypeError(f"labels: {labels!r} should be a word or number for each image") from None
+    except TypeError:
+        should = "should be a word or number for each image"
+        raise TypeError(f"labels: {labels!r} {should}") from None
 
 def _told(x, names):
     "How many digits there are, what they are, and how many pixels of each have ink."
@@ -795,7 +798,8 @@ def roofline(
 )->Figure: # Its title says which program is nearest to the roof
     "Each program under the roof that arithmetic and memory set. ValueError for no points."
     from matplotlib.figure import Figure as MplFigure
-    points, peak, bandwidth = _points(points), as_real("peak", peak, 0), as_real("bandwidth", bandwidth, 0)
+    points, peak = _points(points), as_real("peak", peak, 0)
+    bandwidth = as_real("bandwidth", bandwidth, 0)
     name, _, _ = best = max(points, key=lambda p: p[2] / min(peak, bandwidth * p[1]))
     share = best[2] / min(peak, bandwidth * best[1])
     fig = MplFigure(figsize=(7.4, 4.8), layout="constrained")
@@ -803,10 +807,12 @@ def roofline(
     return chart(fig, f"{name} is nearest to the roof, at {share:.0%} of it", note)
 
 def _points(points):
-    "Name, FLOP/byte and FLOP/s of each program. ValueError, TypeError where that is not what they are."
+    "Name, FLOP/byte and FLOP/s of each program. ValueError, TypeError for anything else."
     try: listed = [(str(name), x, y) for name, x, y in points]
     except (TypeError, ValueError): listed = []
-    if not listed: raise ValueError(f"points: {points!r} should be a list of (name, FLOP/byte, FLOP/s), and not empty")
+    if not listed:
+        should = "should be a list of (name, FLOP/byte, FLOP/s), and not empty"
+        raise ValueError(f"points: {points!r} {should}")
     return [(name, as_real("points", x, 0), as_real("points", y, 0)) for name, x, y in listed]
 
 def _roof(ax, points, peak, bandwidth):

@@ -291,7 +291,8 @@ def predict(
     if not isinstance(question, str): raise TypeError(f"question: {question!r} should be a text")
     if answer is None: raise TypeError(f"answer: None to {question!r}; give a value")
     for name, x in (("answer", answer), ("guess", guess)):
-        if getattr(x, "ndim", 0): raise TypeError(f"{name}: {x!r} should be a number, shape or word")
+        if getattr(x, "ndim", 0):
+            raise TypeError(f"{name}: {x!r} should be a number, a shape or a word")
     _asked[question] = Prediction(question, answer, guess)
     return _asked[question]
 

@@ -323,7 +323,7 @@ def small_kernel():
 FEW = 12_000 # numbers in both operands: 48 KB of float32, about an L1 cache
 SOME = 2**17 # numbers in two tensors, below which no rule but torch's can apply
 FLOATS = frozenset((torch.float32, torch.float64))
-NATIVE = np.dtype("float32"), np.dtype("float64") # '>f4' must not reach Numba: it spoils its cache of types
+NATIVE = np.dtype("float32"), np.dtype("float64") # '>f4' would spoil Numba's cache of types
 
 def _by_rows(x) -> bool:
     "Do the numbers of a row lie side by side?"
@@ -399,8 +399,8 @@ def matmul(
             except (TypeError, ValueError): pass
         if _plain(a, b): return _run(_name(a, b), a, b)
     elif type(a) is type(b) is torch.Tensor and a.layout is torch.strided:
-        with_numbers = not (a.is_meta or b.is_meta)
-        if with_numbers and a.dtype in FLOATS and (a.numel() + b.numel() < SOME or _suits_torch(a, b)):
+        served = a.dtype in FLOATS and not (a.is_meta or b.is_meta)
+        if served and (a.numel() + b.numel() < SOME or _suits_torch(a, b)):
             try: return torch.mm(a, b)                      # which checks the rest
             except RuntimeError: pass
     return _checked(a, b)

@@ -97,6 +97,9 @@ def test_nonsense_is_named(name, monkeypatch, tmp_path):
                 assert says_which(argument, str(e)), f"{name}({argument}={thing!r}) says: {type(e).__name__}: {e}"
 
 def test_right_calls_pass():
+    from matmul_course.gpu import COMPILER, installed
+    without = [] if all(map(installed, COMPILER)) else ["gpu.compile_kernel"]
     for name, args in CALLS.items():
+        if name in without: continue                    # the oldest versions are tried without it, and there is none for macOS
         module, _, function = name.partition(".")
         getattr(import_module(f"matmul_course.{module}"), function)(*args)
