@@ -24,7 +24,11 @@ def settings():
     return parser["DEFAULT"]
 
 def pytest_terminal_summary(terminalreporter):
-    "How many answers the exercises have been shown, where test_exercises.py ran."
-    module = sys.modules.get("test_exercises")
-    if module and any(module.shown.values()):
-        terminalreporter.write_line(f"{len(module.EXERCISES)} exercises: " + ", ".join(f"{n} {what}" for what, n in module.shown.items()))
+    "What some tests were shown, where they ran."
+    def say(module, counts, words):
+        there = sys.modules.get(module)
+        found = getattr(there, counts, {}) if there else {}
+        if any(found.values()): terminalreporter.write_line(words + ", ".join(f"{n:,} {what}" for what, n in found.items()))
+    say("test_exercises", "shown", f"{len(getattr(sys.modules.get('test_exercises'), 'EXERCISES', ()))} exercises: ")
+    say("test_arguments", "tried", "nonsense for arguments: ")
+    say("test_properties", "drawn", "drawn matrices: ")

@@ -104,3 +104,18 @@ def test_the_numbers_are_held_against_the_bundled_ones(folder, monkeypatch, tmp_
     assert all(map(torch.equal, data.load_mnist("download"), own))
     serve(((x, y), (vx[::-1].copy(), vy), (vx, vy)))
     with pytest.raises(ValueError, match="are not those of the package"): data.load_mnist("download")
+
+@pytest.mark.parametrize("what", ["a folder", "missing", "without permission"])
+def test_a_path_that_cannot_be_read_is_named(what, tmp_path):
+    "In a process of its own, which gives up being root: root may read anything."
+    path = tmp_path/"mnist.pkl.gz"
+    if what == "a folder": path.mkdir()
+    if what == "without permission": path.write_bytes(b"x"); path.chmod(0)
+    if what == "without permission" and not hasattr(os, "geteuid"): pytest.skip("chmod takes nobody's right to read here")
+    code = ("import os, sys; from matmul_course.data import load_mnist\n"
+            "if getattr(os, 'geteuid', int)() == 0 and sys.argv[2] == 'without permission': os.seteuid(65534)\n"
+            "try: load_mnist(sys.argv[1])\n"
+            "except ValueError as e: print(e)")
+    run = subprocess.run([sys.executable, "-c", code, str(path), what], capture_output=True, text=True)
+    assert str(path) in run.stdout and "no mnist.pkl.gz can be read here" in run.stdout, run.stdout + run.stderr
+    assert ("Permission" in run.stdout) == (what == "without permission")

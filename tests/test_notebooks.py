@@ -84,6 +84,11 @@ def test_every_lesson_is_on_the_map_and_on_the_ladder(root):
         title = source(next(c for c in cells(p) if c["cell_type"] == "markdown")).splitlines()[0].removeprefix("# ")
         assert f"[{title}]({p.name})" in index, f"{p.name} is not on the map of index.ipynb as {title!r}"
 
+def test_every_tool_is_named_on_the_index(root):
+    index = "\n".join(source(c) for c in cells(root/"nbs"/"index.ipynb"))
+    missing = [p.name for p in notebooks(root) if p.parent.name == "tools" and f"](tools/{p.name})" not in index]
+    assert not missing
+
 @pytest.mark.parametrize("pattern", [r"/(home|root|Users|tmp|work)/", r"C:\\\\", r"\bTraceback\b", r"Warning:"])
 def test_kept_outputs_hold_no_path_error_or_warning(root, pattern):
     for path in notebooks(root):

@@ -113,7 +113,7 @@ def test_a_product_is_inside_the_bound_and_the_operands_stay(name, examples):
         a, b = pair
         was = everything_behind(a), everything_behind(b)
         with np.errstate(all="ignore"): c = RUNGS[name](a, b)
-        drawn["products"] += 1
+        drawn["products inside the bound"] += 1
         assert (everything_behind(a), everything_behind(b)) == was, "an operand was changed"
         assert isinstance(c, torch.Tensor if isinstance(a, torch.Tensor) else np.ndarray) and c.dtype == a.dtype
         assert tuple(c.shape) == (a.shape[0], b.shape[1])
@@ -148,7 +148,7 @@ def test_what_is_no_pair_of_float_matrices_is_refused_by_name(name, examples):
     def check(a, b):
         try: c = RUNGS[name](a, b)
         except (ValueError, TypeError) as e:
-            drawn["refused"] += 1
+            drawn["pairs refused by name"] += 1
             assert "a" in str(e).replace(":", " ").replace(",", " ").split() or "b" in str(e).replace(":", " ").split(), f"{a!r} @ {b!r}: {e}"
         else:
             assert type(a) is type(b) and a.dtype == b.dtype and matmul_shape(a, b) and getattr(a, "device", "cpu") != torch.device("meta")
@@ -169,7 +169,7 @@ def test_error_bound_is_no_less_than_what_any_order_loses(examples):
         for k in order: total += a[:, k, None] * b[k]
         exact = (a.astype(np.longdouble)[:, :, None] * b.astype(np.longdouble)[None]).sum(1)
         assert (abs(total - exact) <= error_bound(a, b) * (1 + 1e-12)).all()
-        drawn["bounds"] += 1
+        drawn["bounds held against a drawn order of sums"] += 1
     check()
 
 def test_broadcast_shape_is_numpys(examples):
