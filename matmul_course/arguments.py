@@ -6,8 +6,8 @@
 __all__ = ['as_whole', 'as_real', 'one_of', 'as_function']
 
 # %% ../nbs/tools/arguments.ipynb #arguments-003
-import operator, sys
-from math import inf
+import operator
+from math import inf, isfinite
 from numbers import Real
 
 # %% ../nbs/tools/arguments.ipynb #arguments-005
@@ -36,9 +36,10 @@ def as_real(
     than = "" if above is None else f" above {above}"
     should = f"{name}: {value!r} should be a finite number{than}"
     if not isinstance(value, Real) or isinstance(value, bool): raise TypeError(should)
-    finite = abs(value) <= sys.float_info.max               # 10**400 is finite, but no float
-    if not finite or (above is not None and value <= above): raise ValueError(should)
-    return float(value)
+    try: x = float(value)
+    except OverflowError: x = inf                             # 10**400 is no float
+    if not isfinite(x) or (above is not None and x <= above): raise ValueError(should)
+    return x
 
 # %% ../nbs/tools/arguments.ipynb #arguments-011
 def one_of(
