@@ -89,7 +89,8 @@ IGNORED = ["warnings.filterwarnings('ignore', module=r'(?!matmul_course|__main__
 def with_warnings_as_errors(root, name, tmp):
     "In our own modules and in the cells; other people's may warn of what they like."
     with kernel(root/"nbs", PYTHONPATH=paths(root), IPYTHONDIR=str(tmp)) as (_, client):
-        run(client, ["import warnings\nwarnings.simplefilter('error')\n" + "\n".join(IGNORED)])
+        run(client, ["import warnings\nwarnings.simplefilter('error')\n" + "\n".join(IGNORED),
+                     "try: warnings.warn('tried')\nexcept UserWarning: pass\nelse: raise AssertionError('warnings pass')"])
         run(client, sources(root/"nbs"/name))
 
 def in_two_gigabytes(root, name, tmp):
