@@ -7,9 +7,9 @@ __all__ = ['broadcast_shape', 'matmul_broadcast']
 
 # %% ../nbs/04_broadcasting.ipynb #04-broadcasting-003
 import torch
-from .arguments import as_whole
-from .checks import matmul_shape, operands
-from .ladder import rung
+from .tools.arguments import as_whole
+from .tools.checks import matmul_shape, operands
+from .app.ladder import rung
 
 # %% ../nbs/04_broadcasting.ipynb #04-broadcasting-046
 def _as_shape(

@@ -11,12 +11,13 @@ from string import ascii_letters
 import numpy as np
 import torch
 from numpy.lib.stride_tricks import as_strided
-from .checks import matmul_shape, operands
-from .draw import (
-    A_COLOR, B_COLOR, C_COLOR, Figure, _matrices, grid, group, number, text)
-from .ladder import rung
+from .tools.checks import matmul_shape, operands
+from .tools.figure import (
+    A_COLOR, B_COLOR, C_COLOR, Figure, grid, group, number, text)
+from .tools.pictures import _matrices
+from .app.ladder import rung
 
-# %% ../nbs/05_einsum.ipynb #05-einsum-025
+# %% ../nbs/05_einsum.ipynb #05-einsum-026
 def draw_layers(
     a, # Left operand, (M, K), NumPy or torch; 4 of each at most, so that it fits
     b, # Right operand, (K, N)
@@ -48,7 +49,7 @@ def _layer(column, row, products, x, w):
     drawn = "".join(grid(m, left, top, (w, 32), color) for m, left, top, color in tables)
     return drawn + text(x + w / 2, 60, "i") + text(right + wide / 2, 20, "j")
 
-# %% ../nbs/05_einsum.ipynb #05-einsum-064
+# %% ../nbs/05_einsum.ipynb #05-einsum-065
 @rung("einsum", takes="torch")
 @operands("torch")
 def matmul_einsum(
@@ -59,7 +60,7 @@ def matmul_einsum(
     matmul_shape(a, b)
     return torch.einsum("ik,kj->ij", a, b)
 
-# %% ../nbs/05_einsum.ipynb #05-einsum-095
+# %% ../nbs/05_einsum.ipynb #05-einsum-096
 def _labels(
     term:str, # The letters of one operand, such as "ik" or "...j"
     ndim:int, # How many axes it has
@@ -75,7 +76,7 @@ def _labels(
         raise ValueError(f"spec: {term!r} names {len(head + tail)} axes; {who} has {ndim}")
     return [*head, *range(-rest, 0), *tail]
 
-# %% ../nbs/05_einsum.ipynb #05-einsum-099
+# %% ../nbs/05_einsum.ipynb #05-einsum-100
 def _parse(
     spec:str,   # The whole string
     ndims:list, # How many axes each operand has
@@ -97,7 +98,7 @@ def _parse(
                              "which should be there once, and on the left too")
     return inputs, output
 
-# %% ../nbs/05_einsum.ipynb #05-einsum-103
+# %% ../nbs/05_einsum.ipynb #05-einsum-104
 def _diagonal(
     x:np.ndarray, # One operand
     labels:list,  # Of its axes; a letter may be there twice
@@ -111,7 +112,7 @@ def _diagonal(
         stride[l] = stride.get(l, 0) + step
     return as_strided(x, tuple(size.values()), tuple(stride.values())), list(size)
 
-# %% ../nbs/05_einsum.ipynb #05-einsum-107
+# %% ../nbs/05_einsum.ipynb #05-einsum-108
 def _sizes(
     views:list, # Of pairs: an array and the labels of its axes
 )->dict: # The size of each label that is not 1 everywhere
@@ -124,7 +125,7 @@ def _sizes(
                 raise ValueError(f"operands: {name} is {size[l]} in one operand and {n} in another")
     return size
 
-# %% ../nbs/05_einsum.ipynb #05-einsum-111
+# %% ../nbs/05_einsum.ipynb #05-einsum-112
 def _align(
     x:np.ndarray, # One operand, each letter once
     labels:list,  # Of its axes
@@ -134,7 +135,7 @@ def _align(
     x = x.transpose([labels.index(l) for l in axes if l in labels])
     return x[tuple(slice(None) if l in labels else None for l in axes)]
 
-# %% ../nbs/05_einsum.ipynb #05-einsum-117
+# %% ../nbs/05_einsum.ipynb #05-einsum-118
 def einsum_by_hand(
     spec:str,  # Such as "ik,kj->ij"; "..." stands for axes without a letter
     *operands, # NumPy arrays, or what becomes one

@@ -7,11 +7,11 @@ __all__ = ['frobenius', 'draw_dot', 'matmul_elementwise', 'matmul_torch_dot']
 
 # %% ../nbs/03_elementwise.ipynb #03-elementwise-003
 import torch
-from .checks import matmul_shape, operands
-from .draw import A_COLOR, B_COLOR, C_COLOR, Figure, grid, number, text
-from .ladder import rung
+from .tools.checks import matmul_shape, operands
+from .tools.figure import A_COLOR, B_COLOR, C_COLOR, Figure, grid, number, text
+from .app.ladder import rung
 
-# %% ../nbs/03_elementwise.ipynb #03-elementwise-023
+# %% ../nbs/03_elementwise.ipynb #03-elementwise-024
 def frobenius(
     m:torch.Tensor, # Any shape; whole numbers are taken as float64
 )->torch.Tensor: # One number
@@ -24,7 +24,7 @@ def frobenius(
     if not 0 < largest < torch.inf: return largest     # zero, infinite or NaN: so is the norm
     return largest * (m / largest).square().sum().sqrt()
 
-# %% ../nbs/03_elementwise.ipynb #03-elementwise-028
+# %% ../nbs/03_elementwise.ipynb #03-elementwise-029
 def draw_dot(
     row:torch.Tensor,    # Of A, up to 10 numbers
     column:torch.Tensor, # Of B, of the same length
@@ -46,7 +46,7 @@ def draw_dot(
     title = f"{len(row)} products at once, and one sum: {number(total)}"
     return Figure(body, right + 140, 156, title)
 
-# %% ../nbs/03_elementwise.ipynb #03-elementwise-034
+# %% ../nbs/03_elementwise.ipynb #03-elementwise-035
 @rung("elementwise", takes="torch", max_flop=2e7)
 @operands("torch")
 def matmul_elementwise(
@@ -60,7 +60,7 @@ def matmul_elementwise(
         for j in range(N): c[i,j] = (a[i,:] * b[:,j]).sum()
     return c
 
-# %% ../nbs/03_elementwise.ipynb #03-elementwise-046
+# %% ../nbs/03_elementwise.ipynb #03-elementwise-047
 @rung("torch_dot", takes="torch", max_flop=2e7)
 @operands("torch")
 def matmul_torch_dot(

@@ -8,8 +8,8 @@ __all__ = ['matmul_torch', 'matmul_numpy']
 # %% ../nbs/06_library.ipynb #06-library-003
 import numpy as np
 import torch
-from .checks import matmul_shape, operands
-from .ladder import rung
+from .tools.checks import matmul_shape, operands
+from .app.ladder import rung
 
 # %% ../nbs/06_library.ipynb #06-library-016
 @rung("torch", takes="torch")

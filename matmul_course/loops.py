@@ -7,10 +7,10 @@ __all__ = ['matmul_loops']
 
 # %% ../nbs/01_loops.ipynb #01-loops-003
 import torch
-from .checks import matmul_shape, operands
-from .ladder import rung
+from .tools.checks import matmul_shape, operands
+from .app.ladder import rung
 
-# %% ../nbs/01_loops.ipynb #01-loops-056
+# %% ../nbs/01_loops.ipynb #01-loops-058
 @rung("loops", takes="torch", max_flop=1e5)
 @operands("torch")
 def matmul_loops(

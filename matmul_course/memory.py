@@ -8,11 +8,11 @@ __all__ = ['CACHE', 'EXACT', 'draw_inner', 'ikj', 'matmul_ikj', 'arithmetic_inte
 # %% ../nbs/07_memory.ipynb #07-memory-003
 import numpy as np
 from numba import njit
-from .arguments import as_whole
-from .checks import matmul_shape, operands
-from .draw import (
+from .tools.arguments import as_whole
+from .tools.checks import matmul_shape, operands
+from .tools.figure import (
     A_COLOR, B_COLOR, C_COLOR, PAPER, Figure, Stepper, grid, text, tint)
-from .ladder import rung
+from .app.ladder import rung
 
 # %% ../nbs/07_memory.ipynb #07-memory-027
 def draw_inner(

@@ -8,10 +8,10 @@ __all__ = ['dot', 'matmul_dot']
 # %% ../nbs/02_numba_dot.ipynb #02-numba-dot-003
 import numpy as np
 from numba import njit
-from .checks import matmul_shape, operands
-from .ladder import rung
+from .tools.checks import matmul_shape, operands
+from .app.ladder import rung
 
-# %% ../nbs/02_numba_dot.ipynb #02-numba-dot-034
+# %% ../nbs/02_numba_dot.ipynb #02-numba-dot-035
 @njit
 def dot(
     a:np.ndarray, # (K,)
@@ -23,7 +23,7 @@ def dot(
     for i in range(len(a)): res += a[i] * b[i]
     return res
 
-# %% ../nbs/02_numba_dot.ipynb #02-numba-dot-037
+# %% ../nbs/02_numba_dot.ipynb #02-numba-dot-038
 @rung("numba_dot", takes="numpy", max_flop=2e7)
 @operands("numpy")
 def matmul_dot(

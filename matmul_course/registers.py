@@ -17,10 +17,10 @@ from numba.core import cgutils
 from numba.core.imputils import impl_ret_borrowed
 from numba.extending import intrinsic
 from numba.np.arrayobj import make_array
-from .checks import matmul_shape, operands
-from .draw import A_COLOR, B_COLOR, C_COLOR, Figure, grid, text, tint
-from .ladder import rung
-from .machine import this_machine
+from .tools.checks import matmul_shape, operands
+from .tools.figure import A_COLOR, B_COLOR, C_COLOR, Figure, grid, text, tint
+from .app.ladder import rung
+from .tools.machine import this_machine
 from .memory import EXACT
 
 # %% ../nbs/08_registers.ipynb #08-registers-020
@@ -39,11 +39,11 @@ def draw_step()->Figure:
     return Figure(body, 600, 320, "Each vector of b serves four rows; each vector of c takes four "
                   "steps of k between load and store: 16 multiply-adds for 8 loads and 4 stores")
 
-# %% ../nbs/08_registers.ipynb #08-registers-023
+# %% ../nbs/08_registers.ipynb #08-registers-024
 CACHE = __name__ != "__main__" # in a notebook no cache: it would not notice an edited cell
 STRIP = 512                    # columns of B at a time: four rows of C are 8 KiB, and stay in L1
 
-# %% ../nbs/08_registers.ipynb #08-registers-030
+# %% ../nbs/08_registers.ipynb #08-registers-031
 @intrinsic
 def wide_vectors(typing):
     "Called in a compiled function: let LLVM use all of the vector width in it, and keep it whole."
@@ -53,7 +53,7 @@ def wide_vectors(typing):
         return context.get_dummy_value()
     return types.void(), emit
 
-# %% ../nbs/08_registers.ipynb #08-registers-031
+# %% ../nbs/08_registers.ipynb #08-registers-032
 @njit(fastmath=EXACT, cache=CACHE)
 def four_rows(
     a,      # (4, K), a row may be longer
@@ -77,7 +77,7 @@ def four_rows(
             c[2*STRIP+j] = c[2*STRIP+j] + a20*b0 + a21*b1 + a22*b2 + a23*b3
             c[3*STRIP+j] = c[3*STRIP+j] + a30*b0 + a31*b1 + a32*b2 + a33*b3
 
-# %% ../nbs/08_registers.ipynb #08-registers-036
+# %% ../nbs/08_registers.ipynb #08-registers-037
 def draw_packing()->Figure:
     "Where the strip of B and the four rows of A and C come from."
     M, K, N, strip = 8, 6, 16, 8
@@ -97,7 +97,7 @@ def draw_packing()->Figure:
     return Figure(body, 700, 360, "A strip of B is packed once and meets every four rows of A: "
                   "the strip stays in L2, the rows in L1")
 
-# %% ../nbs/08_registers.ipynb #08-registers-039
+# %% ../nbs/08_registers.ipynb #08-registers-041
 @intrinsic
 def neighbours(typing, row):
     "A 1-D array whose numbers lie side by side, as a contiguous one. Nothing is checked."
@@ -106,7 +106,7 @@ def neighbours(typing, row):
         return impl_ret_borrowed(context, builder, kind, args[0])
     return kind(row), emit
 
-# %% ../nbs/08_registers.ipynb #08-registers-040
+# %% ../nbs/08_registers.ipynb #08-registers-042
 @njit(cache=CACHE)
 def copy_rows(
     to, # (at least m, at least n)
@@ -125,7 +125,7 @@ def copy_rows(
         for i in range(m):
             for j in range(n): to[i, j] = of[i, j]
 
-# %% ../nbs/08_registers.ipynb #08-registers-043
+# %% ../nbs/08_registers.ipynb #08-registers-045
 @njit(cache=CACHE)
 def aligned(
     like,   # An array of the dtype that is wanted
@@ -136,7 +136,7 @@ def aligned(
     skip = (-x.ctypes.data // x.itemsize) % 16
     return x[skip:skip + n]
 
-# %% ../nbs/08_registers.ipynb #08-registers-047
+# %% ../nbs/08_registers.ipynb #08-registers-049
 def strip_depth(
     itemsize: int, # Bytes of a number
 ) -> int: # rows of B in a packed strip, a multiple of 4
@@ -146,7 +146,7 @@ def strip_depth(
 
 _machine = lru_cache(this_machine)
 
-# %% ../nbs/08_registers.ipynb #08-registers-055
+# %% ../nbs/08_registers.ipynb #08-registers-057
 def _packed(A, B, C, depth):
     "C = A @ B for sizes above zero, `depth` rows of B at a time."
     (M, K), N = A.shape, B.shape[1]
@@ -166,7 +166,7 @@ def _packed(A, B, C, depth):
                 four_rows(a, b, c, (d + 3) // 4 * 4, (n + 15) // 16 * 16)
                 copy_rows(C[i:i+m, j:j+n], c.reshape(4, STRIP)[:m, :n])
 
-# %% ../nbs/08_registers.ipynb #08-registers-057
+# %% ../nbs/08_registers.ipynb #08-registers-059
 def operand(dtype): return types.Array(from_dtype(dtype), 2, "A", readonly=True, aligned=False)
 
 def result(dtype): return types.Array(from_dtype(dtype), 2, "C")
@@ -183,7 +183,7 @@ def compiled(
     keep = fn.__module__ != "__main__"
     return njit(types.void(*kinds), cache=keep, parallel=parallel)(fn)
 
-# %% ../nbs/08_registers.ipynb #08-registers-058
+# %% ../nbs/08_registers.ipynb #08-registers-060
 def _into_new(a, b, multiply):
     "A new C, filled by `multiply(a, b, c)`; zeros where K is 0 and there is nothing to add."
     (M, K), N = a.shape, b.shape[1]
@@ -191,7 +191,7 @@ def _into_new(a, b, multiply):
     if K and c.size: multiply(a, b, c)
     return c
 
-# %% ../nbs/08_registers.ipynb #08-registers-059
+# %% ../nbs/08_registers.ipynb #08-registers-061
 @rung("packed", takes="numpy")
 @operands("numpy")
 def matmul_packed(
@@ -203,7 +203,7 @@ def matmul_packed(
     kernel, depth = compiled(_packed, a.dtype, 1), strip_depth(a.itemsize)
     return _into_new(a, b, lambda a, b, c: kernel(a, b, c, depth))
 
-# %% ../nbs/08_registers.ipynb #08-registers-071
+# %% ../nbs/08_registers.ipynb #08-registers-073
 def vector_bytes() -> int: # 64, 32 or 16
     "Width of a vector register of this machine: AVX-512, AVX, or what NEON and SSE have."
     has = binding.get_host_cpu_features().get
@@ -222,7 +222,7 @@ ROWS, VECTORS = (12 if REGISTERS == 32 else 6), 2     # 24 or 12 of them hold su
 HALF = ROWS * 2 // 3                                  # a lower tile, for what is left below
 AHEAD = 1024                                          # bytes: eight rows of a panel of b
 
-# %% ../nbs/08_registers.ipynb #08-registers-074
+# %% ../nbs/08_registers.ipynb #08-registers-076
 BYTE, INT, LONG = ir.IntType(8), ir.IntType(32), ir.IntType(64)
 
 class Emitter:
@@ -258,7 +258,7 @@ class Emitter:
         i = LONG(i)
         return self.b.select(self.b.icmp_signed("<", i, n), i, self.b.sub(n, LONG(1)))
 
-# %% ../nbs/08_registers.ipynb #08-registers-076
+# %% ../nbs/08_registers.ipynb #08-registers-078
 class Emitter(Emitter):
     def splat(self, x): # a vector of copies of x
         kind, lanes = ir.VectorType(x.type, self.lanes), ir.VectorType(INT, self.lanes)
@@ -294,7 +294,7 @@ class Emitter(Emitter):
         total = self.call(f"llvm.fmuladd.{self.name}", self.vector, x, y, self.b.load(slot))
         self.b.store(total, slot)
 
-# %% ../nbs/08_registers.ipynb #08-registers-078
+# %% ../nbs/08_registers.ipynb #08-registers-080
 @intrinsic(prefer_literal=True)
 def tile(typing, a, b, c, add, ahead, rows, vectors, width, edge, split):
     """c (m, n) = a (m, K) @ b (K, n), or += where `add`; rows of b and c are contiguous.
@@ -349,7 +349,7 @@ def _added(builder, slots):
     for x in rest: total = builder.fadd(total, x)
     return total
 
-# %% ../nbs/08_registers.ipynb #08-registers-082
+# %% ../nbs/08_registers.ipynb #08-registers-084
 @intrinsic
 def lanes(typing, array):
     "How many numbers of the array's dtype fill a vector register: a constant for the compiler."
@@ -378,7 +378,7 @@ def height(
     if ROWS < left <= 2 * HALF or left <= HALF: return min(left, HALF)
     return min(left, ROWS)
 
-# %% ../nbs/08_registers.ipynb #08-registers-085
+# %% ../nbs/08_registers.ipynb #08-registers-087
 @njit(cache=CACHE)
 def pack_panels(
     B, # (K, n), any strides
@@ -411,7 +411,7 @@ def copy_panel(
     copy_rows(columns, A.T)
     return columns.T
 
-# %% ../nbs/08_registers.ipynb #08-registers-086
+# %% ../nbs/08_registers.ipynb #08-registers-088
 @njit(cache=CACHE)
 def add_product(
     A, B, C,      # (M, K), (K, N), (M, N); C is overwritten
@@ -438,7 +438,7 @@ def add_product(
                     add_tile(rows, b[p//width, :d, :q-p], C[i:i+m, j+p:j+q], k > 0)
                 i += m
 
-# %% ../nbs/08_registers.ipynb #08-registers-088
+# %% ../nbs/08_registers.ipynb #08-registers-090
 def block_sizes(
     itemsize: int, # Bytes of a number
 ) -> tuple[int, int]: # depth and columns of a block of B
@@ -448,7 +448,7 @@ def block_sizes(
     depth = min(512, l1 // 2 // (ROWS * itemsize) // 8 * 8)
     return depth, max(width, l2 // 2 // (depth * itemsize) // width * width)
 
-# %% ../nbs/08_registers.ipynb #08-registers-090
+# %% ../nbs/08_registers.ipynb #08-registers-092
 def _tiled(A, B, C, depth, columns): add_product(A, B, C, depth, columns)
 
 def _tiles(a, b, c):

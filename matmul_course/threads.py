@@ -20,11 +20,11 @@ from numba import njit, prange, types
 from numba.core import cgutils
 from numba.extending import intrinsic
 from . import registers
-from .arguments import as_whole
-from .checks import _as_kind, common_kind, matmul_shape, operands
-from .draw import C_COLOR, INK, Figure, Stepper, rect, text, tint
-from .ladder import rung
-from .machine import forked
+from .tools.arguments import as_whole
+from .tools.checks import _as_kind, common_kind, matmul_shape, operands
+from .tools.figure import C_COLOR, INK, Figure, Stepper, rect, text, tint
+from .app.ladder import rung
+from .tools.machine import forked
 from .registers import (
     CACHE, HALF, INT, LONG, REGISTERS, ROWS, VECTOR, VECTORS, Emitter, _into_new, _tiles,
     add_product, add_tile, aligned, block_sizes, compiled, copy_rows, height, lanes, result, tile)
@@ -79,7 +79,7 @@ def stamp(
     "For a closure to hold: Numba's cache is then not stale after an edit of another module."
     return sha256(b"".join(Path(m.__file__).read_bytes() for m in modules)).hexdigest()
 
-# %% ../nbs/09_threads.ipynb #09-threads-028b
+# %% ../nbs/09_threads.ipynb #09-threads-030
 def two_ways(
     make, # Of a stamp: gives a function of (A, B, C, whole numbers) that holds a prange
 ) -> dict: # alone in a forked child? -> the function
@@ -97,7 +97,7 @@ def on_all_threads(
     if forked(): return compiled(ways[True], C.dtype, len(numbers))(A, B, C, *numbers)
     with _turn: compiled(ways[False], C.dtype, len(numbers), parallel=True)(A, B, C, *numbers)
 
-# %% ../nbs/09_threads.ipynb #09-threads-028c
+# %% ../nbs/09_threads.ipynb #09-threads-031
 def _blocks(stamp):
     def run(A, B, C, down, across, depth, columns):
         stamp                                         # held, therefore part of the cache's key
@@ -111,7 +111,7 @@ def _blocks(stamp):
 
 _blocks = two_ways(_blocks)
 
-# %% ../nbs/09_threads.ipynb #09-threads-029
+# %% ../nbs/09_threads.ipynb #09-threads-032
 def _all_cores(a, b, c):
     "c = a @ b in as many blocks as there are threads."
     (M, K), N, (depth, columns) = a.shape, b.shape[1], block_sizes(a.itemsize)
@@ -128,7 +128,7 @@ def matmul_parallel(
     matmul_shape(a, b)
     return _into_new(a, b, _all_cores)
 
-# %% ../nbs/09_threads.ipynb #09-threads-045
+# %% ../nbs/09_threads.ipynb #09-threads-048
 def lane_sums(
     e: Emitter, # Lesson 08's
     xs: list,   # LLVM vectors, at most e.lanes
@@ -143,7 +143,7 @@ def lane_sums(
         xs = [e.b.fadd(every_second(x, y, 0), every_second(x, y, 1)) for x, y in pairs]
     return xs[0]
 
-# %% ../nbs/09_threads.ipynb #09-threads-047
+# %% ../nbs/09_threads.ipynb #09-threads-050
 @intrinsic(prefer_literal=True)
 def dots(typing, a, bt, c, ahead, rows, columns, width):
     """c (m, n) = a (m, K) @ bt (n, K).T; all rows are contiguous.
@@ -176,7 +176,7 @@ def dots(typing, a, bt, c, ahead, rows, columns, width):
         return context.get_dummy_value()
     return types.void(a, bt, c, ahead, rows, columns, width), emit
 
-# %% ../nbs/09_threads.ipynb #09-threads-048
+# %% ../nbs/09_threads.ipynb #09-threads-051
 PAIR = REGISTERS // 16 # 2 rows by 10 columns are 20 of 32 registers; 1 by 10 are 10 of 16
 FOUR = 2 * PAIR
 
@@ -208,7 +208,7 @@ def skinny_rows(
             elif group == 5: dots(a, b, c, far, FOUR, 5, VECTOR)
             else: dots(a, b, c, far, 8, 1, VECTOR)
 
-# %% ../nbs/09_threads.ipynb #09-threads-055
+# %% ../nbs/09_threads.ipynb #09-threads-058
 @njit
 def skinny_columns(A, B, C):
     "C = A @ B, B's rows contiguous: six rows at a time, twelve sums in registers."
@@ -232,7 +232,7 @@ def _skinny(stamp):
 
 _skinny = two_ways(_skinny)
 
-# %% ../nbs/09_threads.ipynb #09-threads-056
+# %% ../nbs/09_threads.ipynb #09-threads-059
 def _side_by_side(x) -> bool: return x.strides[1] == x.itemsize
 
 def _in_rows(x): # `x`, or a copy whose rows are contiguous
@@ -255,7 +255,7 @@ def matmul_skinny(
     matmul_shape(a, b)
     return _into_new(a, b, _few_columns)
 
-# %% ../nbs/09_threads.ipynb #09-threads-064
+# %% ../nbs/09_threads.ipynb #09-threads-067
 @njit
 def wide_columns(
     A, B, C,    # (M, K), (K, N) with contiguous rows, (M, N)
@@ -290,7 +290,7 @@ def _few_rows(a, b, c):
     "c = a @ b, columns of B shared out to the threads, 64 rows at a time."
     on_all_threads(_wide, a, _in_rows(b), c, numba.get_num_threads(), 64)
 
-# %% ../nbs/09_threads.ipynb #09-threads-068
+# %% ../nbs/09_threads.ipynb #09-threads-071
 def _small(stamp):
     def run(A, B):
         stamp
@@ -319,7 +319,7 @@ def small_kernel():
     kinds = [result(np.dtype(t)) for t in ("float32", "float64")]
     return njit([kind(kind, kind) for kind in kinds], cache=CACHE)(_small)
 
-# %% ../nbs/09_threads.ipynb #09-threads-072
+# %% ../nbs/09_threads.ipynb #09-threads-075
 FEW = 12_000 # numbers in both operands: 48 KB of float32, about an L1 cache
 SOME = 2**17 # numbers in two tensors, below which no rule but torch's can apply
 FLOATS = frozenset((torch.float32, torch.float64))
@@ -353,7 +353,7 @@ def which_rung(
     matmul_shape(a, b)
     return _name(a, b, threads)
 
-# %% ../nbs/09_threads.ipynb #09-threads-074
+# %% ../nbs/09_threads.ipynb #09-threads-077
 _into = dict(skinny=_few_columns, wide=_few_rows, tile=_tiles)
 
 def _run(

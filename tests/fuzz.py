@@ -2,8 +2,8 @@
 import itertools, linecache, random
 import numpy as np
 from numba import int64, types
-from matmul_course import emulator
-from matmul_course.gpu import Cuda
+from matmul_course.emulator import run as emulator
+from matmul_course.gpu.choice import Cuda
 cuda = Cuda()
 BarrierError = emulator.BarrierError
 THREADS = 5

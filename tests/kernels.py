@@ -6,7 +6,7 @@ import numpy as np
 from numba import float32, float64, int32, int64, uint32, uint64
 
 if os.environ.get("NUMBA_ENABLE_CUDASIM") == "1": from numba import cuda
-else: from matmul_course.gpu import cuda
+else: from matmul_course.gpu.choice import cuda
 
 KERNELS = {}
 def case(fn): KERNELS[fn.__name__] = fn; return fn

@@ -2,8 +2,8 @@
 import json, os, re, shutil, subprocess, sys, time
 from pathlib import Path
 import pytest
-from matmul_course.cli import notebooks
-from matmul_course.site import export_site
+from matmul_course.app.commands import notebooks
+from matmul_course.app.site import export_site
 
 NAMES = "chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome", "msedge"
 FEW = "01_loops", "04_broadcasting", "13_shared_memory"                # the rest with --full
@@ -45,7 +45,7 @@ def lab(tmp_path_factory):
     (place/"config"/"jupyter_lab_config.json").write_text('{"LabApp": {"expose_app_in_browser": true}}', encoding="utf-8")
     env = os.environ | dict(HOME=str(place), JUPYTER_CONFIG_DIR=str(place/"config"), JUPYTER_RUNTIME_DIR=str(place/"run"),
                             JUPYTERLAB_SETTINGS_DIR=str(place/"settings"), JUPYTERLAB_WORKSPACES_DIR=str(place/"workspaces"))
-    start = "from matmul_course.cli import main; main(['--no-browser', '--folder', 'mine'])"
+    start = "from matmul_course.app.commands import main; main(['--no-browser', '--folder', 'mine'])"
     server = subprocess.Popen([sys.executable, "-c", start], cwd=place, env=env, text=True, encoding="utf-8",
                               stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
     said, found = [], None

@@ -2,10 +2,10 @@
 import json, os, re, socket, subprocess, sys, time, urllib.error, urllib.request
 import nbformat, pytest
 from nbformat.v4 import new_code_cell, new_notebook
-from matmul_course import cli
+from matmul_course.app import commands as cli
 
 def run(*argv, **kw):
-    code = f"from matmul_course import cli; import sys; sys.exit(cli.{argv[0]}({list(map(str, argv[1:]))!r}))"
+    code = f"from matmul_course.app import commands as cli; import sys; sys.exit(cli.{argv[0]}({list(map(str, argv[1:]))!r}))"
     return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, **kw)
 
 def notebook(path, *sources):
@@ -86,7 +86,7 @@ def test_matmul_course_serves_the_course_behind_its_token(tmp_path):
     (tmp_path/"jupyter_server_config.py").write_text("c.ServerApp.ip = '0.0.0.0'\n", encoding="utf-8")
     env = {k: v for k, v in os.environ.items() if k not in ("DISPLAY", "WAYLAND_DISPLAY")}
     env |= dict(HOME=str(tmp_path), JUPYTER_CONFIG_DIR=str(tmp_path), JUPYTER_RUNTIME_DIR=str(tmp_path/"run"), SSH_CONNECTION="x")
-    p = subprocess.Popen([sys.executable, "-c", "from matmul_course.cli import main; main([])"], stdout=subprocess.PIPE,
+    p = subprocess.Popen([sys.executable, "-c", "from matmul_course.app.commands import main; main([])"], stdout=subprocess.PIPE,
                          stderr=subprocess.STDOUT, text=True, env=env)
     try:
         said, url = [], None

@@ -1,7 +1,7 @@
 "What every rung promises: containers, dtypes, shapes, refusals."
 import numpy as np, pytest, torch
-from matmul_course.checks import check_matmul
-from matmul_course.ladder import rungs
+from matmul_course.tools.checks import check_matmul
+from matmul_course.app.ladder import rungs
 
 RUNGS = rungs()
 every = pytest.mark.parametrize("name", RUNGS)

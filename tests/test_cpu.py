@@ -3,9 +3,9 @@ import os, shutil, subprocess, sys
 import numba, numpy as np, pytest
 from numba import njit
 from matmul_course import registers, threads
-from matmul_course.checks import error_bound
-from matmul_course.ladder import rungs
-from matmul_course.machine import threads as with_threads
+from matmul_course.tools.checks import error_bound
+from matmul_course.app.ladder import rungs
+from matmul_course.tools.machine import threads as with_threads
 
 FAST = "packed", "tile", "parallel", "skinny", "matmul"
 OWN = dict(small=lambda a, b: threads.small_kernel()(a, b), wide=lambda a, b: threads._into_new(a, b, threads._few_rows))

@@ -4,7 +4,7 @@ from hashlib import sha1
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import SimpleNamespace
 import pooch, pytest, torch
-from matmul_course import data
+from matmul_course.tools import data
 
 GOOD = bytes(range(256)) * 400
 NAME = sha1(b"blob %d\0" % len(GOOD) + GOOD).hexdigest()
@@ -77,7 +77,7 @@ def test_a_full_disk_leaves_nothing(server, folder, monkeypatch):
     with pytest.raises(OSError, match="No space left"): data._download(f"{server.url}/good")
     assert not left(folder)
 
-SCRIPT = "import sys; from matmul_course import data; data.GIT_SHA1 = sys.argv[2]; print(data._download(sys.argv[1]).stat().st_size)"
+SCRIPT = "import sys; from matmul_course.tools import data; data.GIT_SHA1 = sys.argv[2]; print(data._download(sys.argv[1]).stat().st_size)"
 def start(url): return subprocess.Popen([sys.executable, "-c", SCRIPT, url, NAME], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 def test_two_at_once_fetch_it_once(server, folder):
@@ -112,7 +112,7 @@ def test_a_path_that_cannot_be_read_is_named(what, tmp_path):
     if what == "a folder": path.mkdir()
     if what == "without permission": path.write_bytes(b"x"); path.chmod(0)
     if what == "without permission" and not hasattr(os, "geteuid"): pytest.skip("chmod takes nobody's right to read here")
-    code = ("import os, sys; from matmul_course.data import load_mnist\n"
+    code = ("import os, sys; from matmul_course.tools.data import load_mnist\n"
             "if getattr(os, 'geteuid', int)() == 0 and sys.argv[2] == 'without permission': os.seteuid(65534)\n"
             "try: load_mnist(sys.argv[1])\n"
             "except ValueError as e: print(e)")

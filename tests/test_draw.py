@@ -3,10 +3,13 @@ import base64, itertools, os, re, subprocess, sys, zlib
 from urllib.parse import unquote
 from xml.etree import ElementTree
 import numpy as np, pytest
-from matmul_course import draw
-from matmul_course.draw import (A_COLOR, B_COLOR, C_COLOR, INK, LINE, MUTED, PAPER, SVG, Figure, Stepper, contrast,
-    draw_broadcast, draw_broadcast_steps, draw_digit, draw_digits, draw_matmul, draw_matmul_steps, elide, grid, number,
-    parts, text_in, tint, weakest_text)
+from matmul_course.tools import figure as draw
+from matmul_course.tools.figure import (
+    A_COLOR, B_COLOR, C_COLOR, INK, LINE, MUTED, PAPER, SVG, Figure, Stepper, contrast, elide,
+    grid, number, parts, tint, weakest_text)
+from matmul_course.tools.pictures import (
+    draw_broadcast, draw_broadcast_steps, draw_digit, draw_digits, draw_matmul,
+    draw_matmul_steps, text_in)
 
 rng = np.random.default_rng(0)
 def floats(*shape): return rng.normal(size=shape)
@@ -302,7 +305,7 @@ def test_stepper_as_text():
     assert repr(stepper).splitlines()[1:] == ["C[0, 0]: C[0, 0] = row 0 of A times column 0 of B = 1*3 + 2*4 = 11"]
 
 MAKE = """import hashlib, sys, numpy as np
-from matmul_course.draw import *
+from matmul_course.tools.pictures import *
 a, b = np.arange(6).reshape(3, 2) / 7, np.arange(8).reshape(2, 4) - 3
 out = [draw_matmul_steps(a, b), draw_broadcast_steps(a, b[:, :1].T), draw_matmul(a, b, 1, 2), draw_digit(np.arange(784) % 256)]
 print(hashlib.sha256("".join(o._repr_html_() for o in out).encode()).hexdigest(), "torch" in sys.modules, "matplotlib" in sys.modules)

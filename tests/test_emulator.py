@@ -5,9 +5,9 @@ from collections import Counter
 from pathlib import Path
 import numpy as np, pytest, torch
 from numba import float32, float64, int32, int64
-from matmul_course import emulator
-from matmul_course.emulator import BarrierError, RaceError, Unsupported, launch, launch_simply
-from matmul_course.gpu import Cuda, choose
+from matmul_course.emulator import run as emulator
+from matmul_course.emulator.run import BarrierError, RaceError, Unsupported, launch, launch_simply
+from matmul_course.gpu.choice import Cuda, choose
 import fuzz, kernels
 
 FULL = "--full" in sys.argv
@@ -220,11 +220,11 @@ def test_many_threads_launch_at_once():
     assert all((o == np.repeat(np.arange(16), 4)).all() for o in outs)
 
 # ---- what is kept
-MODULE = "from matmul_course.gpu import cuda\nFACTOR = {factor}\n@cuda.jit(device=True)\ndef helper(v): return v * FACTOR {more}\n"
+MODULE = "from matmul_course.gpu.choice import cuda\nFACTOR = {factor}\n@cuda.jit(device=True)\ndef helper(v): return v * FACTOR {more}\n"
 SCRIPT = """
 import time, numpy as np
-from matmul_course import emulator
-from matmul_course.gpu import cuda
+from matmul_course.emulator import run as emulator
+from matmul_course.gpu.choice import cuda
 from helpers import helper
 SIZE = {size}
 made = []
@@ -261,8 +261,8 @@ def test_what_is_kept_on_disk_is_never_stale(tmp_path):
 TWO = """
 import sys
 import numpy as np
-from matmul_course.emulator import launch
-from matmul_course.gpu import cuda
+from matmul_course.emulator.run import launch
+from matmul_course.gpu.choice import cuda
 @cuda.jit
 def one(x): x[cuda.grid(1)] = 1
 @cuda.jit
@@ -307,7 +307,7 @@ def test_the_setting_is_read():
     with pytest.raises(ValueError, match="'maybe' should be auto, gpu or emulate"): choose("maybe")
 
 def test_emulation_does_without_numba_cuda():
-    code = "import sys; from matmul_course.gpu import cuda; assert cuda.emulated; print('numba.cuda' in sys.modules)"
+    code = "import sys; from matmul_course.gpu.choice import cuda; assert cuda.emulated; print('numba.cuda' in sys.modules)"
     run = subprocess.run([sys.executable, "-c", code], env=dict(os.environ, MATMUL_COURSE_CUDA="emulate"), capture_output=True, text=True)
     assert run.stdout.strip() == "False", run.stderr
 

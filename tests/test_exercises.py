@@ -2,14 +2,14 @@
 import ast, importlib, inspect, json, pkgutil, re, textwrap
 import numba
 import pytest
-import matmul_course.exercises
-from matmul_course.exercise import Exercise, _plain
-from matmul_course.gpu import cuda
+import matmul_course.solutions
+from matmul_course.app.exercises import Exercise, _plain
+from matmul_course.gpu.choice import cuda
 
 def found():
     "Name -> Exercise, over all modules of exercises."
-    for m in pkgutil.iter_modules(matmul_course.exercises.__path__):
-        module = importlib.import_module(f"matmul_course.exercises.{m.name}")
+    for m in pkgutil.iter_modules(matmul_course.solutions.__path__):
+        module = importlib.import_module(f"matmul_course.solutions.{m.name}")
         for name, value in vars(module).items():
             if isinstance(value, Exercise): yield f"{m.name}.{name}", value
 

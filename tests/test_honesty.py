@@ -13,8 +13,8 @@ def left_out(root): return {(p.name, LEFT_OUT.search(source(c))[1]): source(c) f
 
 def test_cells_that_are_left_out_are_listed_with_a_reason(root):
     "Six want a real GPU. That `slow` and `eval: false` are not used at all is part of the promise."
-    why = {"06_library.ipynb": "torch on a GPU, and the copies there", "11_cuda_kernel.ipynb": "the kernel on a GPU, copies apart", "12_coalescing.ipynb": "both kernels on a GPU",
-           "13_shared_memory.ipynb": "the tiled kernel on a GPU", "14_thread_tiles.ipynb": "all kernels on a GPU"}
+    why = {"06_library.ipynb": "torch on a GPU, and the copies there", "12_cuda_kernel.ipynb": "the kernel on a GPU, copies apart", "14_coalescing.ipynb": "both kernels on a GPU",
+           "15_shared_memory.ipynb": "the tiled kernel on a GPU", "16_thread_tiles.ipynb": "all kernels on a GPU"}
     found = left_out(root)
     assert {name for name, _ in found} == set(why) and {flag for _, flag in found} == {"cuda"}, found.keys()
 

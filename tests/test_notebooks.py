@@ -2,8 +2,8 @@
 import ast, json, re, shutil, subprocess, sys
 from pathlib import Path
 import pytest
-from matmul_course.cli import readme
-from matmul_course.ladder import LESSONS
+from matmul_course.app.commands import readme
+from matmul_course.app.ladder import LESSONS
 
 @pytest.fixture(scope="session")
 def copy(root, tmp_path_factory):
@@ -32,14 +32,14 @@ def test_there_are_notebooks(root):
         assert not any(part.startswith(("_", ".")) for part in p.relative_to(root/"nbs").parts), p
         for c in cells(p): assert not re.search(r"^\s*(!|%%(bash|sh|script)|%sx|%system)", source(c), re.M), f"{p.name}: {source(c)[:60]}"
 
-def test_a_notebook_and_its_module_bear_the_same_name(root):
+def module_of(root, path):
+    "A notebook's path is its module's path, without the number."
+    return ".".join([*path.parent.relative_to(root/"nbs").parts, re.sub(r"^\d+_", "", path.stem)])
+
+def test_a_notebooks_path_is_its_modules_path(root):
     for path in notebooks(root):
-        if path.stem == "index": continue
-        name = re.sub(r"^\d\d_", "", path.stem)
-        if exported(path) is None:                      # 15 and 16 leave nothing behind
-            assert not any(source(c).startswith("#| export") for c in cells(path))
-            continue
-        assert exported(path) == (f"exercises.{name}" if path.parent.name == "solutions" else name)
+        if exported(path): assert exported(path) == module_of(root, path)
+        else: assert not any(source(c).startswith("#| export") for c in cells(path)), path.name
 
 def test_modules_are_what_the_notebooks_export(root, copy):
     "A fresh export into a tree without modules gives the same files: no edit by hand, no module left behind."
@@ -79,7 +79,7 @@ def test_links_lead_somewhere(root):
 
 def test_every_lesson_is_on_the_map_and_on_the_ladder(root):
     index = "\n".join(source(c) for c in cells(root/"nbs"/"index.ipynb"))
-    assert tuple(p.stem[3:] for p in lessons(root))[:len(LESSONS)] == LESSONS
+    assert tuple(p.stem[3:] for p in lessons(root) if p.stem[3:] in LESSONS) == LESSONS
     for p in lessons(root):
         title = source(next(c for c in cells(p) if c["cell_type"] == "markdown")).splitlines()[0].removeprefix("# ")
         assert f"[{title}]({p.name})" in index, f"{p.name} is not on the map of index.ipynb as {title!r}"
@@ -119,46 +119,47 @@ def test_every_lesson_has_a_figure_that_says_what_it_shows(root):
 
 # ---------------------------------------------------------------- who may import whom
 
-def imports(path):
-    "Modules of the package that a file imports, at any depth of its code."
-    found = set()
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-        if isinstance(node, ast.ImportFrom) and node.module and node.module.split(".")[0] == "matmul_course":
-            found |= {node.module.split(".", 1)[1]} if "." in node.module else {a.name for a in node.names}
-        if isinstance(node, ast.ImportFrom) and node.level: found |= {node.module} if node.module else {a.name for a in node.names}
-        if isinstance(node, ast.Import): found |= {a.name.split(".", 1)[1] for a in node.names if a.name.startswith("matmul_course.")}
-    return found & set(modules(path.parent.parent)) if path.parent.name == "matmul_course" else found
+FLOORS = ("tools", "emulator", "profiler", "gpu", "app", "lessons", "solutions")
 
-def layers(root):
-    "Module -> (0, '') for a tool and (1, '05_einsum') for a lesson."
-    return {exported(p): (0, "") if p.parent.name == "tools" else (1, p.stem) for p in notebooks(root)
-            if exported(p) and p.parent.name != "solutions"}
+def imports(path, package):
+    "Modules of the package that a file imports, at any depth of its code."
+    found, here = set(), path.relative_to(package).with_suffix("").parts
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import): found |= {a.name.removeprefix("matmul_course.") for a in node.names if a.name.startswith("matmul_course.")}
+        if not isinstance(node, ast.ImportFrom): continue
+        base = ".".join(here[:len(here) - node.level]) if node.level else (node.module or "").partition("matmul_course")[2][1:] if (node.module or "").startswith("matmul_course") else None
+        if base is None: continue
+        full = ".".join(filter(None, [base, node.module if node.level else ""]))
+        found |= {full, *(".".join(filter(None, [full, a.name])) for a in node.names)}
+    return found & set(modules(package.parent))
+
+def floors(root):
+    "Module -> (its floor, and for a lesson its number)."
+    out = {}
+    for p in notebooks(root):
+        if not exported(p): continue
+        floor = p.parent.name if p.parent.name != "nbs" else "lessons"
+        out[exported(p)] = FLOORS.index(floor), p.stem if floor == "lessons" else ""
+    return out
 
 def test_nothing_imports_what_stands_above_it(root):
-    layer = layers(root)
-    assert len(layer) >= 12
+    floor = floors(root)
+    assert len(floor) >= 30
     for name, path in modules(root).items():
-        own = layer[name.removeprefix("exercises.")] if name != "exercises" else (0, "")
-        for other in imports(path) & layer.keys():
-            if name.startswith("exercises."): below = layer[other] <= own     # an exercise may use what its lesson left behind
-            else: below = layer[other] == (0, "") if own == (0, "") else layer[other] < own
-            assert below, f"{name} imports {other}"
+        for other in imports(path, root/"matmul_course"):
+            lesson = FLOORS[floor[name][0]] == "lessons" and floor[other][0] == floor[name][0]
+            assert floor[other] < floor[name] if lesson else floor[other][0] <= floor[name][0], f"{name} imports {other}"
 
-def test_no_lesson_exports_an_exercise(root):
-    "Exercises import lessons; a module that imported them back could not be loaded without its own solutions."
-    for name, path in modules(root).items():
-        if not name.startswith("exercises."): assert not any(m.startswith("exercises") for m in imports(path)), name
-
-def test_tools_do_not_import_each_other_in_a_circle(root):
-    graph = {n: imports(p) for n, p in modules(root).items()}
+def test_no_circle(root):
+    graph = {n: imports(p, root/"matmul_course") for n, p in modules(root).items()}
     def visit(n, path):
         assert n not in path, " -> ".join([*path, n])
-        for m in graph.get(n, ()): visit(m, [*path, n])
+        for m in graph[n]: visit(m, [*path, n])
     for n in graph: visit(n, [])
 
 def test_notebooks_import_only_what_stands_below_them(root):
-    layer = layers(root)
+    floor = floors(root)
     for path in lessons(root):
         code = "\n".join(source(c) for c in cells(path) if c["cell_type"] == "code")
-        for other in re.findall(r"(?:from|import) matmul_course\.(\w+)", code):
-            assert other == "exercises" or layer[other] <= (1, path.stem), f"{path.name} imports {other}"
+        for other in re.findall(r"(?:from|import) matmul_course\.([\w.]+)", code):
+            if other in floor and not other.startswith("solutions"): assert floor[other] <= (FLOORS.index("lessons"), path.stem), f"{path.name} imports {other}"

@@ -2,8 +2,8 @@
 import multiprocessing, os, subprocess, sys
 from concurrent.futures import ThreadPoolExecutor
 import numpy as np, pytest
-from matmul_course.checks import error_bound
-from matmul_course.ladder import rungs
+from matmul_course.tools.checks import error_bound
+from matmul_course.app.ladder import rungs
 
 SHAPES = (3, 4, 5), (33, 300, 10), (200, 150, 220)          # the last two are shared out to threads where a rung has them
 SLOW = "loops", "numba_dot", "elementwise", "torch_dot"     # one number of C at a time: the first shape only

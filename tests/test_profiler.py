@@ -5,10 +5,10 @@ from math import prod
 import numpy as np, pytest
 from fastcore.test import expect_fail
 from numba import float32, float64
-from matmul_course import emulator
-from matmul_course.emulator import SimpleCuda, launch_simply, position
-from matmul_course.gpu import Cuda
-from matmul_course.profiler import GPU, bank_passes, profile
+from matmul_course.emulator import run as emulator
+from matmul_course.emulator.run import SimpleCuda, launch_simply, position
+from matmul_course.gpu.choice import Cuda
+from matmul_course.profiler.run import GPU, bank_passes, profile
 
 cuda = Cuda()
 
@@ -160,14 +160,14 @@ def test_a_sample_stands_for_the_whole(monkeypatch):
     kernel, arrays = define(NAIVE.format("c, r")), matrices(75, 6, 91)
     grid, block = (12, 10), (8, 8)
     whole = profile(kernel, grid, block, *arrays.values())
-    monkeypatch.setattr("matmul_course.profiler.MOST_ACCESSES", 0)
+    monkeypatch.setattr("matmul_course.profiler.run.MOST_ACCESSES", 0)
     some = profile(kernel, grid, block, *arrays.values())
     assert some.sampled and not whole.sampled
     for name in ("loads", "stores", "bytes_read", "bytes_written", "bytes_touched", "idle_lanes", "flop", "bytes_requested"):
         assert getattr(some, name) == getattr(whole, name), name
 
 def test_a_sample_that_does_not_stand_for_the_whole_says_so(monkeypatch):
-    monkeypatch.setattr("matmul_course.profiler.MOST_ACCESSES", 0)
+    monkeypatch.setattr("matmul_course.profiler.run.MOST_ACCESSES", 0)
     gather = define("def kernel(A, C):\n    i = cuda.grid(1)\n    C[i] = A[int(A[i])]\n")
     A = np.random.default_rng(0).permutation(640).astype(np.float32)
     assert not profile(gather, 20, 32, A, np.zeros(640, np.float32)).exact

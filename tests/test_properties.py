@@ -7,9 +7,9 @@ import numpy as np, pytest, torch
 from hypothesis import HealthCheck, assume, given, settings, strategies as st
 from numpy.lib.stride_tricks import as_strided
 from matmul_course.broadcasting import broadcast_shape
-from matmul_course.checks import error_bound, matmul_shape
+from matmul_course.tools.checks import error_bound, matmul_shape
 from matmul_course.elementwise import frobenius
-from matmul_course.ladder import rungs
+from matmul_course.app.ladder import rungs
 
 RUNGS = rungs()
 drawn = Counter()

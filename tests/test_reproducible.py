@@ -1,7 +1,7 @@
 "Two runs give the same pages, but for times and what was measured."
 import getpass, json, re, socket
 import pytest
-from matmul_course.cli import nbdev_test
+from matmul_course.app.commands import nbdev_test
 from test_conditions import checkout
 from test_honesty import code, defined, words
 from test_notebooks import cells, notebooks, source

@@ -38,13 +38,13 @@ def test_the_wheel_carries_code_data_and_notebooks(built, root):
     names = set(zipfile.ZipFile(built).namelist())
     notebooks = {f"matmul_course/nbs/{p.relative_to(root/'nbs').as_posix()}" for p in (root/"nbs").rglob("*.ipynb") if ".ipynb_checkpoints" not in p.parts}
     assert len(notebooks) >= 40 and notebooks <= names
-    assert {"matmul_course/mnist.npz", "matmul_course/py.typed", "matmul_course/lab/page_config.json", "matmul_course/exercises/loops.py"} <= names
+    assert {"matmul_course/mnist.npz", "matmul_course/py.typed", "matmul_course/lab/page_config.json", "matmul_course/solutions/loops.py"} <= names
 
 def test_an_installed_wheel_copies_its_notebooks_and_runs_one(elsewhere):
     python, place = elsewhere
     where = python("import matmul_course; print(matmul_course.__file__)")
     assert str(place) in where
-    said = python("from matmul_course.cli import main; main(['copy', 'mine'])")
+    said = python("from matmul_course.app.commands import main; main(['copy', 'mine'])")
     assert "0 updated" in said and (place/"mine"/"index.ipynb").is_file()
     said = python("from fastcore.nbio import read_nb; from execnb.shell import CaptureShell; import matmul_course\n"
                   "CaptureShell().run_all(read_nb('mine/01_loops.ipynb'), exc_stop=True); print(matmul_course.__file__)")
@@ -52,5 +52,5 @@ def test_an_installed_wheel_copies_its_notebooks_and_runs_one(elsewhere):
 
 def test_the_doctor_finds_nothing_to_mend_elsewhere(elsewhere):
     python, place = elsewhere
-    said = python("import sys; from matmul_course.cli import main; sys.exit(main(['doctor']))")
+    said = python("import sys; from matmul_course.app.commands import main; sys.exit(main(['doctor']))")
     assert "Nothing to mend" in said and "extra course" in said
