@@ -21,10 +21,10 @@ from numba.core import cgutils
 from numba.extending import intrinsic
 from . import registers
 from .tools.arguments import as_whole
-from .tools.checks import _as_kind, common_kind, matmul_shape, operands
+from .tools.checks import common_kind, matmul_shape, operands
 from .tools.figure import C_COLOR, INK, Figure, Stepper, rect, text, tint
 from .app.ladder import rung
-from .tools.machine import forked
+from .tools.thread_pools import forked
 from .registers import (
     CACHE, HALF, INT, LONG, REGISTERS, ROWS, VECTOR, VECTORS, Emitter, _into_new, _tiles,
     add_product, add_tile, aligned, block_sizes, compiled, copy_rows, height, lanes, result, tile)
