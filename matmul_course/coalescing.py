@@ -25,13 +25,13 @@ def coalesced_kernel(a, b, c):
 # %% ../nbs/14_coalescing.ipynb #14-coalescing-062
 def launched(
     kernel,         # Of (a, b, c), with threadIdx.x along the columns of c
-    a:np.ndarray,   # Left operand, (M, K)
-    b:np.ndarray,   # Right operand, (K, N)
+    a: np.ndarray,   # Left operand, (M, K)
+    b: np.ndarray,   # Right operand, (K, N)
     per_block,      # Columns and rows of C that one block computes
     block,          # Threads of a block along x and y
-)->np.ndarray: # Product, (M, N)
+) -> np.ndarray: # Product, (M, N)
     "Copies there, one launch, the copy back; zeros and no launch where a size is zero."
-    M,K,N = matmul_shape(a, b)
+    M, K, N = matmul_shape(a, b)
     c = cuda.device_array((M, N), a.dtype)
     if 0 in (M, K, N): return np.zeros((M, N), a.dtype)
     grid = ceil_div(N, per_block[0]), ceil_div(M, per_block[1])
@@ -41,8 +41,8 @@ def launched(
 @rung("cuda_coalesced", device="cuda", takes="numpy")
 @operands("numpy")
 def matmul_cuda_coalesced(
-    a:np.ndarray, # Left operand, (M, K)
-    b:np.ndarray, # Right operand, (K, N)
-)->np.ndarray: # Product, (M, N)
+    a: np.ndarray, # Left operand, (M, K)
+    b: np.ndarray, # Right operand, (K, N)
+) -> np.ndarray: # Product, (M, N)
     "`a @ b` on the GPU, one thread an entry, neighbours along the columns. ValueError for shapes."
     return launched(coalesced_kernel, a, b, (16, 16), (16, 16))

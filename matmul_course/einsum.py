@@ -53,19 +53,19 @@ def _layer(column, row, products, x, w):
 @rung("einsum", takes="torch")
 @operands("torch")
 def matmul_einsum(
-    a:torch.Tensor, # Left operand, (M, K)
-    b:torch.Tensor, # Right operand, (K, N)
-)->torch.Tensor: # Product, (M, N)
+    a: torch.Tensor, # Left operand, (M, K)
+    b: torch.Tensor, # Right operand, (K, N)
+) -> torch.Tensor: # Product, (M, N)
     "`a @ b` as `ik,kj->ij`. ValueError where the shapes do not fit, an inner size of 1 included."
     matmul_shape(a, b)
     return torch.einsum("ik,kj->ij", a, b)
 
 # %% ../nbs/05_einsum.ipynb #05-einsum-096
 def _labels(
-    term:str, # The letters of one operand, such as "ik" or "...j"
-    ndim:int, # How many axes it has
-    who:str,  # Its name, for messages
-)->list: # A label for each axis: a letter, or a negative number under "..."
+    term: str, # The letters of one operand, such as "ik" or "...j"
+    ndim: int, # How many axes it has
+    who: str,  # Its name, for messages
+) -> list: # A label for each axis: a letter, or a negative number under "..."
     "ValueError where the letters cannot stand for `ndim` axes."
     head, dots, tail = (part.replace(" ", "") for part in term.partition("..."))
     if bad := set(head + tail) - set(ascii_letters):
@@ -78,9 +78,9 @@ def _labels(
 
 # %% ../nbs/05_einsum.ipynb #05-einsum-100
 def _parse(
-    spec:str,   # The whole string
-    ndims:list, # How many axes each operand has
-)->tuple: # Labels of each operand, labels of the result
+    spec: str,   # The whole string
+    ndims: list, # How many axes each operand has
+) -> tuple: # Labels of each operand, labels of the result
     "ValueError where `spec` is not for these operands, or keeps a letter twice or from nowhere."
     left, arrow, right = spec.partition("->")
     terms = left.split(",")
@@ -100,9 +100,9 @@ def _parse(
 
 # %% ../nbs/05_einsum.ipynb #05-einsum-104
 def _diagonal(
-    x:np.ndarray, # One operand
-    labels:list,  # Of its axes; a letter may be there twice
-)->tuple: # A view of `x` and its labels, each of them once
+    x: np.ndarray, # One operand
+    labels: list,  # Of its axes; a letter may be there twice
+) -> tuple: # A view of `x` and its labels, each of them once
     "Axes with the same letter become one: their strides add up. ValueError where sizes differ."
     size, stride = {}, {}
     for l, n, step in zip(labels, x.shape, x.strides):
@@ -114,8 +114,8 @@ def _diagonal(
 
 # %% ../nbs/05_einsum.ipynb #05-einsum-108
 def _sizes(
-    views:list, # Of pairs: an array and the labels of its axes
-)->dict: # The size of each label that is not 1 everywhere
+    views: list, # Of pairs: an array and the labels of its axes
+) -> dict: # The size of each label that is not 1 everywhere
     "ValueError where a label has two sizes, neither of them 1."
     size = {}
     for x, labels in views:
@@ -127,17 +127,17 @@ def _sizes(
 
 # %% ../nbs/05_einsum.ipynb #05-einsum-112
 def _align(
-    x:np.ndarray, # One operand, each letter once
-    labels:list,  # Of its axes
-    axes:list,    # The labels of all, in the order that is wanted
-)->np.ndarray: # A view of `x` with an axis for each of `axes`
+    x: np.ndarray, # One operand, each letter once
+    labels: list,  # Of its axes
+    axes: list,    # The labels of all, in the order that is wanted
+) -> np.ndarray: # A view of `x` with an axis for each of `axes`
     "Axes in the common order, with one of length 1 where `x` has none."
     x = x.transpose([labels.index(l) for l in axes if l in labels])
     return x[tuple(slice(None) if l in labels else None for l in axes)]
 
 # %% ../nbs/05_einsum.ipynb #05-einsum-118
 def einsum_by_hand(
-    spec:str,  # Such as "ik,kj->ij"; "..." stands for axes without a letter
+    spec: str,  # Such as "ik,kj->ij"; "..." stands for axes without a letter
     *operands, # NumPy arrays, or what becomes one
 ): # Array or NumPy number, of dtype `np.result_type(*operands)`; a view where that is enough
     """What `np.einsum(spec, *operands)` gives. ValueError where it raises one.

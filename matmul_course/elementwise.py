@@ -13,8 +13,8 @@ from .app.ladder import rung
 
 # %% ../nbs/03_elementwise.ipynb #03-elementwise-024
 def frobenius(
-    m:torch.Tensor, # Any shape; whole numbers are taken as float64
-)->torch.Tensor: # One number
+    m: torch.Tensor, # Any shape; whole numbers are taken as float64
+) -> torch.Tensor: # One number
     "Root of the sum of squares, with no overflow on the way. TypeError unless a real tensor."
     dense = isinstance(m, torch.Tensor) and m.layout == torch.strided and not m.is_meta
     if not dense or m.is_complex():
@@ -50,26 +50,26 @@ def draw_dot(
 @rung("elementwise", takes="torch", max_flop=2e7)
 @operands("torch")
 def matmul_elementwise(
-    a:torch.Tensor, # Left operand, (M, K)
-    b:torch.Tensor, # Right operand, (K, N)
-)->torch.Tensor: # Product, (M, N)
+    a: torch.Tensor, # Left operand, (M, K)
+    b: torch.Tensor, # Right operand, (K, N)
+) -> torch.Tensor: # Product, (M, N)
     "`a @ b`: each row times each column, then summed. ValueError where the shapes do not fit."
-    M,K,N = matmul_shape(a, b)
+    M, K, N = matmul_shape(a, b)
     c = a.new_zeros(M, N)
     for i in range(M):
-        for j in range(N): c[i,j] = (a[i,:] * b[:,j]).sum()
+        for j in range(N): c[i, j] = (a[i, :] * b[:, j]).sum()
     return c
 
 # %% ../nbs/03_elementwise.ipynb #03-elementwise-047
 @rung("torch_dot", takes="torch", max_flop=2e7)
 @operands("torch")
 def matmul_torch_dot(
-    a:torch.Tensor, # Left operand, (M, K)
-    b:torch.Tensor, # Right operand, (K, N)
-)->torch.Tensor: # Product, (M, N)
+    a: torch.Tensor, # Left operand, (M, K)
+    b: torch.Tensor, # Right operand, (K, N)
+) -> torch.Tensor: # Product, (M, N)
     "`a @ b`: `torch.dot` for each row and column. ValueError where the shapes do not fit."
-    M,K,N = matmul_shape(a, b)
+    M, K, N = matmul_shape(a, b)
     c = a.new_zeros(M, N)
     for i in range(M):
-        for j in range(N): c[i,j] = torch.dot(a[i,:], b[:,j])
+        for j in range(N): c[i, j] = torch.dot(a[i, :], b[:, j])
     return c

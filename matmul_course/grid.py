@@ -12,8 +12,8 @@ from .tools.figure import C_COLOR, Figure, grid, text, tint
 # %% ../nbs/11_grid.ipynb #11-grid-014
 def launch_kernel(
     kernel,     # Called as kernel((i, j), *args, **kwargs)
-    grid_x:int, # Number of positions i
-    grid_y:int, # Number of positions j
+    grid_x: int, # Number of positions i
+    grid_y: int, # Number of positions j
     *args,      # Passed on
     **kwargs,   # Passed on
 ):
@@ -24,9 +24,9 @@ def launch_kernel(
 
 # %% ../nbs/11_grid.ipynb #11-grid-024
 def ceil_div(
-    a:int, # What is to be covered
-    b:int, # By pieces of this size
-)->int: # Number of pieces
+    a: int, # What is to be covered
+    b: int, # By pieces of this size
+) -> int: # Number of pieces
     "`a / b`, rounded up. ValueError unless `a` is at least 0 and `b` at least 1."
     return -(-as_whole("a", a) // as_whole("b", b, 1))
 

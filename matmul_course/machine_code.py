@@ -11,13 +11,13 @@ from .tools.figure import C_COLOR, PAPER, Figure, grid, text
 
 # %% ../nbs/18_machine_code.ipynb #18-machine-code-038
 def occupancy(
-    registers:int,           # Of a thread, at least 1
-    threads:int,             # Of a block, 1 to 1024
-    shared:int,              # Shared memory of a block, bytes
-    most_threads:int=2048,   # Of a multiprocessor; this and what follows are an A100's
-    blocks:int=32,           # On a multiprocessor, at most
-    memory:int=164 * 1024,   # Shared memory of a multiprocessor, bytes
-)->float: # Share of the threads, 0 to 1
+    registers: int,           # Of a thread, at least 1
+    threads: int,             # Of a block, 1 to 1024
+    shared: int,              # Shared memory of a block, bytes
+    most_threads: int = 2048,   # Of a multiprocessor; this and what follows are an A100's
+    blocks: int = 32,           # On a multiprocessor, at most
+    memory: int = 164 * 1024,   # Shared memory of a multiprocessor, bytes
+) -> float: # Share of the threads, 0 to 1
     "What blocks of this kind can fill of a multiprocessor. ValueError for what no block can be."
     as_whole("registers", registers, 1, 255), as_whole("threads", threads, 1, 1024)
     as_whole("shared", shared), as_whole("most_threads", most_threads, 1)

@@ -47,17 +47,17 @@ def ikj(
     (M, K), N = a.shape, b.shape[1]
     for i in range(M):
         for k in range(K):
-            for j in range(N): c[i,j] += a[i,k] * b[k,j]
+            for j in range(N): c[i, j] += a[i, k] * b[k, j]
 
 # %% ../nbs/07_memory.ipynb #07-memory-051
 @rung("ikj", takes="numpy")
 @operands("numpy")
 def matmul_ikj(
-    a:np.ndarray, # Left operand, (M, K); copied where it is not by rows
-    b:np.ndarray, # Right operand, (K, N); likewise
-)->np.ndarray: # Product, (M, N)
+    a: np.ndarray, # Left operand, (M, K); copied where it is not by rows
+    b: np.ndarray, # Right operand, (K, N); likewise
+) -> np.ndarray: # Product, (M, N)
     "`a @ b`, three compiled loops, j innermost. ValueError where the shapes do not fit."
-    M,K,N = matmul_shape(a, b)
+    M, K, N = matmul_shape(a, b)
     c = np.zeros((M, N), a.dtype)
     ikj(np.ascontiguousarray(a), np.ascontiguousarray(b), c)
     return c

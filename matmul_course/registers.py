@@ -65,10 +65,10 @@ def four_rows(
     "c += a @ b, on the first w columns of the strip."
     wide_vectors()
     for k in range(0, K, 4):
-        a00, a01, a02, a03 = a[0,k], a[0,k+1], a[0,k+2], a[0,k+3]
-        a10, a11, a12, a13 = a[1,k], a[1,k+1], a[1,k+2], a[1,k+3]
-        a20, a21, a22, a23 = a[2,k], a[2,k+1], a[2,k+2], a[2,k+3]
-        a30, a31, a32, a33 = a[3,k], a[3,k+1], a[3,k+2], a[3,k+3]
+        a00, a01, a02, a03 = a[0, k], a[0, k+1], a[0, k+2], a[0, k+3]
+        a10, a11, a12, a13 = a[1, k], a[1, k+1], a[1, k+2], a[1, k+3]
+        a20, a21, a22, a23 = a[2, k], a[2, k+1], a[2, k+2], a[2, k+3]
+        a30, a31, a32, a33 = a[3, k], a[3, k+1], a[3, k+2], a[3, k+3]
         p = b[k*STRIP:]
         for j in range(w // 16 * 16):
             b0, b1, b2, b3 = p[j], p[STRIP+j], p[2*STRIP+j], p[3*STRIP+j]
@@ -195,9 +195,9 @@ def _into_new(a, b, multiply):
 @rung("packed", takes="numpy")
 @operands("numpy")
 def matmul_packed(
-    a:np.ndarray, # Left operand, (M, K)
-    b:np.ndarray, # Right operand, (K, N)
-)->np.ndarray: # Product, (M, N)
+    a: np.ndarray, # Left operand, (M, K)
+    b: np.ndarray, # Right operand, (K, N)
+) -> np.ndarray: # Product, (M, N)
     "`a @ b`, four rows of C at a time, from packed strips. ValueError where the shapes do not fit."
     matmul_shape(a, b)
     kernel, depth = compiled(_packed, a.dtype, 1), strip_depth(a.itemsize)
@@ -459,9 +459,9 @@ def _tiles(a, b, c):
 @rung("tile", takes="numpy")
 @operands("numpy")
 def matmul_tile(
-    a:np.ndarray, # Left operand, (M, K)
-    b:np.ndarray, # Right operand, (K, N)
-)->np.ndarray: # Product, (M, N)
+    a: np.ndarray, # Left operand, (M, K)
+    b: np.ndarray, # Right operand, (K, N)
+) -> np.ndarray: # Product, (M, N)
     "`a @ b`, sums in registers. ValueError where the shapes do not fit."
     matmul_shape(a, b)
     return _into_new(a, b, _tiles)

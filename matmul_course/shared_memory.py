@@ -112,9 +112,9 @@ shared_kernel = shared_kernel_for(np.float32)
 @rung("cuda_shared", device="cuda", takes="numpy")
 @operands("numpy")
 def matmul_cuda_shared(
-    a:np.ndarray, # Left operand, (M, K)
-    b:np.ndarray, # Right operand, (K, N)
-)->np.ndarray: # Product, (M, N)
+    a: np.ndarray, # Left operand, (M, K)
+    b: np.ndarray, # Right operand, (K, N)
+) -> np.ndarray: # Product, (M, N)
     "`a @ b` on the GPU from tiles in shared memory. ValueError where the shapes do not fit."
     kernel = shared_kernel_for(a.dtype.type)
     return launched(kernel, a, b, (TILE, TILE), (TILE, TILE))

@@ -80,9 +80,9 @@ tiles_kernel = tiles_kernel_for(np.float32)
 @rung("cuda_tiles", device="cuda", takes="numpy")
 @operands("numpy")
 def matmul_cuda_tiles(
-    a:np.ndarray, # Left operand, (M, K)
-    b:np.ndarray, # Right operand, (K, N)
-)->np.ndarray: # Product, (M, N)
+    a: np.ndarray, # Left operand, (M, K)
+    b: np.ndarray, # Right operand, (K, N)
+) -> np.ndarray: # Product, (M, N)
     "`a @ b` on the GPU, a patch of C for each thread. ValueError where the shapes do not fit."
     kernel = tiles_kernel_for(a.dtype.type)
     return launched(kernel, a, b, (SIDE, SIDE), (THREADS, THREADS))

@@ -121,9 +121,9 @@ def _all_cores(a, b, c):
 @rung("parallel", takes="numpy")
 @operands("numpy")
 def matmul_parallel(
-    a:np.ndarray, # Left operand, (M, K)
-    b:np.ndarray, # Right operand, (K, N)
-)->np.ndarray: # Product, (M, N)
+    a: np.ndarray, # Left operand, (M, K)
+    b: np.ndarray, # Right operand, (K, N)
+) -> np.ndarray: # Product, (M, N)
     "`a @ b`, a block of C for each thread of Numba. ValueError where the shapes do not fit."
     matmul_shape(a, b)
     return _into_new(a, b, _all_cores)
@@ -248,9 +248,9 @@ def _few_columns(a, b, c):
 @rung("skinny", takes="numpy")
 @operands("numpy")
 def matmul_skinny(
-    a:np.ndarray, # Left operand, (M, K); copied where its rows are not contiguous
-    b:np.ndarray, # Right operand, (K, N); made for small N
-)->np.ndarray: # Product, (M, N)
+    a: np.ndarray, # Left operand, (M, K); copied where its rows are not contiguous
+    b: np.ndarray, # Right operand, (K, N); made for small N
+) -> np.ndarray: # Product, (M, N)
     "`a @ b`, A read once. ValueError where the shapes do not fit."
     matmul_shape(a, b)
     return _into_new(a, b, _few_columns)
