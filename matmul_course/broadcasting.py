@@ -14,7 +14,7 @@ from .app.ladder import rung
 # %% ../nbs/04_broadcasting.ipynb #04-broadcasting-046
 def _as_shape(
     s, # A tuple, list or torch.Size of sizes, or one size
-) -> tuple:
+) -> tuple[int, ...]:
     "A shape. TypeError unless it is made of whole numbers, ValueError where one is negative."
     return tuple(as_whole("shapes", n) for n in (s if hasattr(s, "__iter__") else (s,)))
 
@@ -22,7 +22,7 @@ def _as_shape(
 def _listed(items, by=", ") -> str: return by.join(map(str, items))
 
 def _stretch(
-    sizes: tuple, # Of one axis, a size for each shape
+    sizes: tuple[int, ...], # Of one axis, a size for each shape
 ) -> int: # The size that they all stretch to
     "ValueError unless the sizes that are not 1 are equal."
     others = set(sizes) - {1}
@@ -31,9 +31,11 @@ def _stretch(
 
 # %% ../nbs/04_broadcasting.ipynb #04-broadcasting-050
 def broadcast_shape(
-    *shapes:tuple, # Each a tuple of sizes, or a single size
-) -> tuple: # Shape of the result
-    "What `shapes` stretch to together. ValueError naming them where they do not."
+    *shapes: tuple[int, ...] | int, # Each a tuple of sizes, or a single size
+) -> tuple[int, ...]: # Shape of the result
+    """The shape to which `shapes` broadcast together.
+
+    ValueError, naming all of them, where they do not. TypeError for sizes that are not whole."""
     shapes = [_as_shape(s) for s in shapes]
     n = max(map(len, shapes), default=0)
     padded = [(1,) * (n - len(s)) + s for s in shapes]          # aligned on the right

@@ -29,7 +29,7 @@ def matmul_cuda(
     a: np.ndarray, # Left operand, (M, K)
     b: np.ndarray, # Right operand, (K, N)
 ) -> np.ndarray: # Product, (M, N)
-    "`a @ b` on the GPU, one thread an entry. ValueError where the shapes do not fit."
+    "`a @ b` on the GPU, one thread for each entry. ValueError where the shapes do not fit."
     M, K, N = matmul_shape(a, b)
     if 0 in (M, K, N): return np.zeros((M, N), a.dtype)         # nothing to launch
     c = cuda.device_array((M, N), a.dtype)

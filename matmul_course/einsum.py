@@ -61,11 +61,11 @@ def matmul_einsum(
     return torch.einsum("ik,kj->ij", a, b)
 
 # %% ../nbs/05_einsum.ipynb #05-einsum-096
-def _labels(
+def _axis_labels(
     term: str, # The letters of one operand, such as "ik" or "...j"
     ndim: int, # How many axes it has
     who: str,  # Its name, for messages
-) -> list: # A label for each axis: a letter, or a negative number under "..."
+) -> list[str | int]: # A label for each axis: a letter, or a negative number under "..."
     "ValueError where the letters cannot stand for `ndim` axes."
     head, dots, tail = (part.replace(" ", "") for part in term.partition("..."))
     if bad := set(head + tail) - set(ascii_letters):
@@ -78,20 +78,20 @@ def _labels(
 
 # %% ../nbs/05_einsum.ipynb #05-einsum-100
 def _parse(
-    spec: str,   # The whole string
-    ndims: list, # How many axes each operand has
-) -> tuple: # Labels of each operand, labels of the result
+    spec: str,        # The whole string
+    ndims: list[int], # How many axes each operand has
+) -> tuple[list, list]: # Labels of each operand, labels of the result
     "ValueError where `spec` is not for these operands, or keeps a letter twice or from nowhere."
     left, arrow, right = spec.partition("->")
     terms = left.split(",")
     if not ndims or len(terms) != len(ndims):
         raise ValueError(f"spec: {spec!r} is for {len(terms)} operands; there are {len(ndims)}")
-    inputs = [_labels(t, n, f"operand {i}") for i, (t, n) in enumerate(zip(terms, ndims))]
+    inputs = [_axis_labels(t, n, f"operand {i}") for i, (t, n) in enumerate(zip(terms, ndims))]
     every = sum(inputs, [])
     dots = sorted({l for l in every if isinstance(l, int)})                # always kept
     once = sorted(l for l in every if isinstance(l, str) and every.count(l) == 1)
     if not arrow: return inputs, dots + once
-    output = _labels(right, len(dots) + sum(map(str.isalpha, right)), "the result")
+    output = _axis_labels(right, len(dots) + sum(map(str.isalpha, right)), "the result")
     for l in output:
         if output.count(l) > 1 or l not in every:
             raise ValueError(f"spec: {spec!r} keeps {l!r}, "
@@ -102,7 +102,7 @@ def _parse(
 def _diagonal(
     x: np.ndarray, # One operand
     labels: list,  # Of its axes; a letter may be there twice
-) -> tuple: # A view of `x` and its labels, each of them once
+) -> tuple[np.ndarray, list]: # A view of `x` and its labels, each of them once
     "Axes with the same letter become one: their strides add up. ValueError where sizes differ."
     size, stride = {}, {}
     for l, n, step in zip(labels, x.shape, x.strides):
@@ -113,9 +113,9 @@ def _diagonal(
     return as_strided(x, tuple(size.values()), tuple(stride.values())), list(size)
 
 # %% ../nbs/05_einsum.ipynb #05-einsum-108
-def _sizes(
-    views: list, # Of pairs: an array and the labels of its axes
-) -> dict: # The size of each label that is not 1 everywhere
+def _label_sizes(
+    views: list[tuple], # Of pairs: an array and the labels of its axes
+) -> dict[str | int, int]: # The size of each label that is not 1 everywhere
     "ValueError where a label has two sizes, neither of them 1."
     size = {}
     for x, labels in views:
@@ -140,9 +140,10 @@ def einsum_by_hand(
     spec: str,  # Such as "ik,kj->ij"; "..." stands for axes without a letter
     *operands, # NumPy arrays, or what becomes one
 ): # Array or NumPy number, of dtype `np.result_type(*operands)`; a view where that is enough
-    """What `np.einsum(spec, *operands)` gives. ValueError where it raises one.
+    """The same result as `np.einsum(spec, *operands)`, from transposing, multiplying and adding up.
 
-    TypeError for a spec that is no string, or operands that are no numbers."""
+    ValueError where `np.einsum` raises one. TypeError for a spec that is no string, or operands
+    that are no numbers."""
     if not isinstance(spec, str):
         raise TypeError(f"spec: {type(spec).__name__} should be a string such as 'ik,kj->ij'")
     operands = [np.asarray(x) for x in operands]
@@ -150,7 +151,7 @@ def einsum_by_hand(
     dtype = np.result_type(*operands)
     if dtype.kind not in "biufcO": raise TypeError(f"operands: {dtype} is no dtype of numbers")
     views = [_diagonal(x, labels) for x, labels in zip(operands, inputs)]
-    _sizes(views)
+    _label_sizes(views)
     axes = output + sorted(set(sum(inputs, [])) - set(output))     # kept first, then summed
     aligned = [_align(x, labels, axes) for x, labels in views]
     product = reduce(lambda x, y: np.multiply(x, y, dtype=dtype), aligned)

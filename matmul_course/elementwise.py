@@ -15,7 +15,9 @@ from .app.ladder import rung
 def frobenius(
     m: torch.Tensor, # Any shape; whole numbers are taken as float64
 ) -> torch.Tensor: # One number
-    "Root of the sum of squares, with no overflow on the way. TypeError unless a real tensor."
+    """The Frobenius norm: the root of the sum of squares, without overflow on the way.
+
+    TypeError for anything but a dense torch tensor of real numbers."""
     dense = isinstance(m, torch.Tensor) and m.layout == torch.strided and not m.is_meta
     if not dense or m.is_complex():
         raise TypeError(f"m: {type(m).__name__} should be a real, dense torch tensor")

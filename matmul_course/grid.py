@@ -6,18 +6,21 @@
 __all__ = ['launch_kernel', 'ceil_div', 'draw_blocks']
 
 # %% ../nbs/11_grid.ipynb #11-grid-003
+from collections.abc import Callable
 from .tools.arguments import as_function, as_whole
 from .tools.figure import C_COLOR, Figure, grid, text, tint
 
 # %% ../nbs/11_grid.ipynb #11-grid-014
 def launch_kernel(
-    kernel,     # Called as kernel((i, j), *args, **kwargs)
-    grid_x: int, # Number of positions i
-    grid_y: int, # Number of positions j
-    *args,      # Passed on
-    **kwargs,   # Passed on
-):
-    "Call `kernel` for each position. ValueError, TypeError: a size is negative, or not whole."
+    kernel: Callable, # Called as kernel((i, j), *args, **kwargs)
+    grid_x: int,      # Number of positions i
+    grid_y: int,      # Number of positions j
+    *args,            # Passed on to `kernel`
+    **kwargs,         # Passed on to `kernel`
+) -> None:
+    """Call `kernel` once for each position (i, j) of a grid, with j innermost.
+
+    ValueError for a negative size, TypeError for a size that is not whole."""
     as_function("kernel", kernel), as_whole("grid_x", grid_x), as_whole("grid_y", grid_y)
     for i in range(grid_x):
         for j in range(grid_y): kernel((i, j), *args, **kwargs)
@@ -27,7 +30,9 @@ def ceil_div(
     a: int, # What is to be covered
     b: int, # By pieces of this size
 ) -> int: # Number of pieces
-    "`a / b`, rounded up. ValueError unless `a` is at least 0 and `b` at least 1."
+    """`a / b`, rounded up: how many pieces of size b cover a.
+
+    ValueError unless `a` is at least 0 and `b` at least 1, TypeError unless both are whole."""
     return -(-as_whole("a", a) // as_whole("b", b, 1))
 
 # %% ../nbs/11_grid.ipynb #11-grid-030

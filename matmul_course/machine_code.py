@@ -11,14 +11,16 @@ from .tools.figure import C_COLOR, PAPER, Figure, grid, text
 
 # %% ../nbs/18_machine_code.ipynb #18-machine-code-038
 def occupancy(
-    registers: int,           # Of a thread, at least 1
-    threads: int,             # Of a block, 1 to 1024
-    shared: int,              # Shared memory of a block, bytes
-    most_threads: int = 2048,   # Of a multiprocessor; this and what follows are an A100's
-    blocks: int = 32,           # On a multiprocessor, at most
+    registers: int,             # Registers per thread, 1 to 255
+    threads: int,               # Threads per block, 1 to 1024
+    shared: int,                # Shared memory per block, bytes
+    most_threads: int = 2048,   # Places for threads on a multiprocessor; the defaults are an A100's
+    blocks: int = 32,           # Places for blocks on a multiprocessor
     memory: int = 164 * 1024,   # Shared memory of a multiprocessor, bytes
-) -> float: # Share of the threads, 0 to 1
-    "What blocks of this kind can fill of a multiprocessor. ValueError for what no block can be."
+) -> float: # 0 to 1
+    """The share of a multiprocessor's places for threads that such blocks can fill.
+
+    TypeError for what is not whole, ValueError for what no block can be."""
     as_whole("registers", registers, 1, 255), as_whole("threads", threads, 1, 1024)
     as_whole("shared", shared), as_whole("most_threads", most_threads, 1)
     as_whole("blocks", blocks, 1), as_whole("memory", memory)

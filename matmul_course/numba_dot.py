@@ -17,7 +17,7 @@ def dot(
     a: np.ndarray, # (K,)
     b: np.ndarray, # (K,)
 ): # the sum of a[k] * b[k], in the dtype of `a`
-    "Dot product, summed from left to right. ValueError where the lengths differ."
+    "Dot product of two vectors, summed from left to right. ValueError where the lengths differ."
     if len(a) != len(b): raise ValueError("dot: a and b should have the same length")
     res = a.dtype.type(0)
     for i in range(len(a)): res += a[i] * b[i]

@@ -10,7 +10,7 @@ from functools import cache
 import numpy as np
 from .tools.arguments import as_whole
 from .tools.checks import operands
-from .coalescing import launched
+from .gpu.product import launch_product
 from .tools.figure import (
     A_COLOR, B_COLOR, C_COLOR, INK, PAPER, Figure, Stepper, grid, number, rect, text)
 from .gpu.choice import cuda
@@ -86,9 +86,9 @@ TILE = 16 # 2 x 16 x 16 float32 are 2 KB of the 48 KB that a block may have
 
 @cache
 def shared_kernel_for(
-    dtype, # np.float32 or np.float64
+    dtype: type, # np.float32 or np.float64
 ):
-    "A kernel: one entry of C a thread of a TILE x TILE block, from tiles in shared memory."
+    "The kernel for operands of this dtype: a block computes a tile of C from tiles of A and B."
     @cuda.jit
     def shared_kernel(a, b, c):
         sa = cuda.shared.array((TILE, TILE), dtype)
@@ -115,6 +115,6 @@ def matmul_cuda_shared(
     a: np.ndarray, # Left operand, (M, K)
     b: np.ndarray, # Right operand, (K, N)
 ) -> np.ndarray: # Product, (M, N)
-    "`a @ b` on the GPU from tiles in shared memory. ValueError where the shapes do not fit."
+    "`a @ b` on the GPU, by way of tiles in shared memory. ValueError where the shapes do not fit."
     kernel = shared_kernel_for(a.dtype.type)
-    return launched(kernel, a, b, (TILE, TILE), (TILE, TILE))
+    return launch_product(kernel, a, b, (TILE, TILE), (TILE, TILE))

@@ -9,7 +9,7 @@ __all__ = ['THREADS', 'EACH', 'SIDE', 'tiles_kernel', 'draw_patch', 'tiles_kerne
 from functools import cache
 import numpy as np
 from .tools.checks import operands
-from .coalescing import launched
+from .gpu.product import launch_product
 from .tools.figure import A_COLOR, B_COLOR, C_COLOR, INK, Figure, rect, text
 from .gpu.choice import cuda
 from .app.ladder import rung
@@ -36,9 +36,9 @@ SIDE = THREADS * EACH       # of the patch of C that a block computes
 
 @cache
 def tiles_kernel_for(
-    dtype, # np.float32 or np.float64
+    dtype: type, # np.float32 or np.float64
 ):
-    "A kernel: EACH x EACH entries of C a thread, THREADS apart, from tiles in shared memory."
+    "The kernel for operands of this dtype: a thread computes EACH x EACH entries, THREADS apart."
     @cuda.jit
     def tiles_kernel(a, b, c):
         sa = cuda.shared.array((SIDE, THREADS), dtype)
@@ -83,6 +83,6 @@ def matmul_cuda_tiles(
     a: np.ndarray, # Left operand, (M, K)
     b: np.ndarray, # Right operand, (K, N)
 ) -> np.ndarray: # Product, (M, N)
-    "`a @ b` on the GPU, a patch of C for each thread. ValueError where the shapes do not fit."
+    "`a @ b` on the GPU, 16 entries of C for each thread. ValueError where the shapes do not fit."
     kernel = tiles_kernel_for(a.dtype.type)
-    return launched(kernel, a, b, (SIDE, SIDE), (THREADS, THREADS))
+    return launch_product(kernel, a, b, (SIDE, SIDE), (THREADS, THREADS))
