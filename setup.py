@@ -39,7 +39,7 @@ setup(
     install_requires=lines("requirements"),
     extras_require=dict(course=course, dev=course + lines("dev_requirements") + on_linux, gpu=lines("gpu_requirements")),
     packages=[*find_packages(include=[facts["lib_name"], facts["lib_name"] + ".*"]), f"{facts['lib_name']}.lab"],
-    package_data={facts["lib_name"]: ["mnist.npz", "mnist.LICENSE.md", "py.typed", "lab/*.json"]},
+    package_data={facts["lib_name"]: ["mnist.npz", "mnist.LICENSE.md", "py.typed", "__init__.pyi", "lab/*.json"]},
     cmdclass=dict(build_py=WithNotebooks),
     entry_points=dict(console_scripts=lines("console_scripts")),
 )

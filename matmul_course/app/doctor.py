@@ -91,7 +91,7 @@ def processor_finding() -> Finding:
     return Finding("processor", str(this_machine()), None)
 
 def threads_finding() -> Finding:
-    from matmul_course.tools.machine import thread_counts
+    from matmul_course.tools.thread_pools import thread_counts
     counts = thread_counts()
     said = ", ".join(f"{name} {n}" for name, n in counts.items())
     alike = len(set(counts.values())) == 1
@@ -99,7 +99,7 @@ def threads_finding() -> Finding:
     return Finding("threads", said, True if alike else None, do)
 
 def blas_finding() -> Finding:
-    from matmul_course.tools.machine import blas_name
+    from matmul_course.tools.thread_pools import blas_name
     set_here = [n for n in ("OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE") if n in os.environ]
     do = f"Unset {' and '.join(set_here)}, or NumPy's times are not its own." if set_here else ""
     return Finding("NumPy's BLAS", blas_name(), False if set_here else True, do)

@@ -7,17 +7,22 @@ __all__ = ['as_whole', 'as_real', 'one_of', 'as_function']
 
 # %% ../../nbs/tools/arguments.ipynb #tools-arguments-003
 import operator
+from collections.abc import Callable, Collection
 from math import inf, isfinite
 from numbers import Real
+from typing import Any
 
 # %% ../../nbs/tools/arguments.ipynb #tools-arguments-005
 def as_whole(
-    name: str,         # Of the argument, for the message
-    value,             # What was passed: an int, or a whole number of NumPy's or torch's
-    least: int = 0,    # The smallest that is allowed
-    most: float = inf, # The largest
+    name: str,         # Name of the argument, for the message
+    value: Any,        # What was passed: an int, or a whole number of NumPy's or torch's
+    least: int = 0,    # The smallest value that is allowed
+    most: float = inf, # The largest value that is allowed
 ) -> int:
-    "`value` as an int. TypeError unless it is a whole number, ValueError unless in the range."
+    """`value` as an int.
+
+    It raises TypeError unless `value` is a whole number, and ValueError unless it lies between
+    `least` and `most`."""
     upto = f" from {least} to {most}" if most < inf else f" of at least {least}"
     should = f"{name}: {value!r} should be a whole number{upto}"
     try: n = operator.index(value)
@@ -28,11 +33,14 @@ def as_whole(
 
 # %% ../../nbs/tools/arguments.ipynb #tools-arguments-009
 def as_real(
-    name: str,                  # Of the argument, for the message
-    value,                      # What was passed: a real number
-    above: float | None = None, # It has to be larger than this
+    name: str,                  # Name of the argument, for the message
+    value: Any,                 # What was passed: a real number
+    above: float | None = None, # A bound that the value has to exceed
 ) -> float:
-    "`value` as a float. TypeError unless a real number, ValueError unless finite and `above`."
+    """`value` as a float.
+
+    It raises TypeError unless `value` is a real number, and ValueError unless it is finite and
+    larger than `above`."""
     than = "" if above is None else f" above {above}"
     should = f"{name}: {value!r} should be a finite number{than}"
     if not isinstance(value, Real) or isinstance(value, bool): raise TypeError(should)
@@ -43,18 +51,18 @@ def as_real(
 
 # %% ../../nbs/tools/arguments.ipynb #tools-arguments-012
 def one_of(
-    name: str, # Of the argument, for the message
-    value,     # What was passed
-    known,     # The words that are allowed, in the order of the message
-) -> str: # `value`
-    "ValueError that lists what is known, unless `value` is among it."
+    name: str,              # Name of the argument, for the message
+    value: Any,             # What was passed
+    known: Collection[str], # The words that are allowed, in the order of the message
+) -> str:
+    "`value` itself. It raises ValueError, with a list of the words, unless `value` is one of them."
     if isinstance(value, str) and value in known: return value
     raise ValueError(f"{name}: {value!r} should be one of {', '.join(known)}")
 
 def as_function(
-    name: str, # Of the argument, for the message
-    value,     # What was passed
-): # `value`
-    "TypeError unless `value` can be called."
+    name: str,  # Name of the argument, for the message
+    value: Any, # What was passed
+) -> Callable[..., Any]:
+    "`value` itself. It raises TypeError unless `value` can be called."
     if callable(value): return value
     raise TypeError(f"{name}: {value!r} should be a function")

@@ -14,7 +14,7 @@ from pathlib import Path
 from types import FunctionType, ModuleType
 import numpy as np
 from numba import from_dtype, njit, types
-from .machine import forked
+from .thread_pools import forked
 
 # %% ../../nbs/tools/native.ipynb #tools-native-007
 def source_hash(

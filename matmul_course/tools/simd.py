@@ -17,6 +17,7 @@ def wide_vectors(typing):
     It can only be called within a function that Numba compiles, and it takes no arguments."""
     def emit(context, builder, signature, args):
         builder.function.attributes.add("noinline")
-        set.add(builder.function.attributes, '"prefer-vector-width"="512"') # llvmlite knows no such name
+        # llvmlite knows no such attribute, so its own `add` would refuse it.
+        set.add(builder.function.attributes, '"prefer-vector-width"="512"')
         return context.get_dummy_value()
     return types.void(), emit

@@ -37,7 +37,8 @@ def threads(
     the number of threads that Numba was started with."""
     import numba, torch
     from threadpoolctl import threadpool_limits
-    n = as_whole("threads", n, 1, numba.config.NUMBA_NUM_THREADS)
+    started_with = numba.config.NUMBA_NUM_THREADS  # type: ignore[attr-defined]
+    n = as_whole("threads", n, 1, started_with)
     was = torch.get_num_threads(), numba.get_num_threads()
     with threadpool_limits(n):
         _set_threads(n, n)
