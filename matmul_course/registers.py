@@ -4,10 +4,9 @@
 
 # %% auto #0
 __all__ = ['STRIP', 'VECTOR_BYTES', 'VECTOR_REGISTERS', 'TILE_ROWS', 'TILE_VECTORS', 'LOW_TILE_ROWS', 'AHEAD_BYTES', 'BYTE',
-           'INT', 'LONG', 'draw_step', 'four_rows', 'draw_packing', 'as_contiguous', 'copy_rows', 'aligned',
-           'strip_depth', 'matmul_packed', 'vector_bytes', 'vector_registers_of', 'Addresses', 'Emitter', 'tile',
-           'lanes', 'add_tile', 'height', 'pack_panels', 'copy_panel', 'add_product', 'block_sizes', 'fill_by_tiles',
-           'matmul_tile']
+           'INT', 'LONG', 'four_rows', 'as_contiguous', 'copy_rows', 'aligned', 'strip_depth', 'matmul_packed',
+           'vector_bytes', 'vector_registers_of', 'Addresses', 'Emitter', 'tile', 'lanes', 'add_tile', 'height',
+           'pack_panels', 'copy_panel', 'add_product', 'block_sizes', 'fill_by_tiles', 'matmul_tile']
 
 # %% ../nbs/08_registers.ipynb #08-registers-003
 from functools import lru_cache, partial
@@ -19,29 +18,12 @@ from numba.core.imputils import impl_ret_borrowed
 from numba.extending import intrinsic
 from numba.np.arrayobj import make_array
 from .tools.checks import matmul_shape, operands
-from .tools.figure import A_COLOR, B_COLOR, C_COLOR, Figure, grid, text, tint
 from .app.ladder import rung
 from .tools import simd
 from .tools.machine import this_machine
 from .tools.native import ProductKernel, cached_njit, fill_product
 from .tools.simd import wide_vectors
 from .memory import CONTRACT_ONLY
-
-# %% ../nbs/08_registers.ipynb #08-registers-020
-def draw_step()->Figure:
-    "One step of the kernel: what is held, what is streamed."
-    rows, ks, width = 4, 4, 8                # of C at once, steps of k, and columns that are drawn
-    def block(m, n, x, y, color, names): return grid([[f"{names}{i}{j}" for j in range(n)]
-                                                      for i in range(m)], x, y, (44, 28), color)
-    def stream(name, n):
-        return [[f"{name}{i}" + "…" * (j == width - 1) for j in range(width)] for i in range(n)]
-    body = (block(rows, ks, 20, 190, A_COLOR, "a")
-            + grid(stream("b", ks), 220, 40, (44, 28), B_COLOR)
-            + grid(stream("c", rows), 220, 190, (44, 28), C_COLOR)
-            + text(108, 172, "16 numbers of A, held") + text(396, 24, "4 rows of b, streamed")
-            + text(396, 172, "4 rows of c: loaded, 4 steps of k, stored"))
-    return Figure(body, 600, 320, "Each vector of b serves four rows; each vector of c takes four "
-                  "steps of k between load and store: 16 multiply-adds for 8 loads and 4 stores")
 
 # %% ../nbs/08_registers.ipynb #08-registers-024
 STRIP = 512 # columns of B at a time: four rows of C are 8 KiB, and stay in L1
@@ -69,26 +51,6 @@ def four_rows(
             c[STRIP+j]   = c[STRIP+j]   + a10*b0 + a11*b1 + a12*b2 + a13*b3
             c[2*STRIP+j] = c[2*STRIP+j] + a20*b0 + a21*b1 + a22*b2 + a23*b3
             c[3*STRIP+j] = c[3*STRIP+j] + a30*b0 + a31*b1 + a32*b2 + a33*b3
-
-# %% ../nbs/08_registers.ipynb #08-registers-037
-def draw_packing()->Figure:
-    "Where the strip of B and the four rows of A and C come from."
-    M, K, N, strip = 8, 6, 16, 8
-    def mark(m, n, color, picked): return lambda i, j: color if picked(i, j) else tint(color, 0.25)
-    def table(m, n, x, y, color, picked):
-        return grid(np.zeros((m, n)), x, y, (16, 16), mark(m, n, color, picked), text=None)
-    inside = lambda j: strip <= j < 2 * strip
-    body = (table(K, N, 160, 40, B_COLOR, lambda i, j: inside(j))
-            + table(M, K, 40, 160, A_COLOR, lambda i, j: i < 4)
-            + table(M, N, 160, 160, C_COLOR, lambda i, j: i < 4 and inside(j))
-            + grid(np.zeros((K, strip)), 500, 40, (16, 16), B_COLOR, text=None)
-            + grid(np.zeros((4, K)), 500, 176, (16, 16), A_COLOR, text=None)
-            + grid(np.zeros((4, strip)), 500, 276, (16, 16), C_COLOR, text=None)
-            + text(288, 24, "B: one strip of STRIP columns") + text(564, 24, "packed, in L2")
-            + text(548, 162, "four rows, in L1") + text(564, 262, "four rows, in L1")
-            + text(88, 306, "A") + text(288, 306, "C"))
-    return Figure(body, 700, 360, "A strip of B is packed once and meets every four rows of A: "
-                  "the strip stays in L2, the rows in L1")
 
 # %% ../nbs/08_registers.ipynb #08-registers-041
 @intrinsic
