@@ -14,7 +14,7 @@ from .app.ladder import rung
 # %% ../nbs/04_broadcasting.ipynb #04-broadcasting-046
 def _as_shape(
     s, # A tuple, list or torch.Size of sizes, or one size
-)->tuple:
+) -> tuple[int, ...]:
     "A shape. TypeError unless it is made of whole numbers, ValueError where one is negative."
     return tuple(as_whole("shapes", n) for n in (s if hasattr(s, "__iter__") else (s,)))
 
@@ -22,8 +22,8 @@ def _as_shape(
 def _listed(items, by=", ") -> str: return by.join(map(str, items))
 
 def _stretch(
-    sizes:tuple, # Of one axis, a size for each shape
-)->int: # The size that they all stretch to
+    sizes: tuple[int, ...], # Of one axis, a size for each shape
+) -> int: # The size that they all stretch to
     "ValueError unless the sizes that are not 1 are equal."
     others = set(sizes) - {1}
     if len(others) > 1: raise ValueError(f"sizes {_listed(sizes)} are neither equal nor 1")
@@ -31,9 +31,11 @@ def _stretch(
 
 # %% ../nbs/04_broadcasting.ipynb #04-broadcasting-050
 def broadcast_shape(
-    *shapes:tuple, # Each a tuple of sizes, or a single size
-)->tuple: # Shape of the result
-    "What `shapes` stretch to together. ValueError naming them where they do not."
+    *shapes: tuple[int, ...] | int, # Each a tuple of sizes, or a single size
+) -> tuple[int, ...]: # Shape of the result
+    """The shape to which `shapes` broadcast together.
+
+    ValueError, naming all of them, where they do not. TypeError for sizes that are not whole."""
     shapes = [_as_shape(s) for s in shapes]
     n = max(map(len, shapes), default=0)
     padded = [(1,) * (n - len(s)) + s for s in shapes]          # aligned on the right
@@ -45,11 +47,11 @@ def broadcast_shape(
 @rung("broadcast", takes="torch", max_flop=4e7)
 @operands("torch")
 def matmul_broadcast(
-    a:torch.Tensor, # Left operand, (M, K)
-    b:torch.Tensor, # Right operand, (K, N)
-)->torch.Tensor: # Product, (M, N)
+    a: torch.Tensor, # Left operand, (M, K)
+    b: torch.Tensor, # Right operand, (K, N)
+) -> torch.Tensor: # Product, (M, N)
     "`a @ b`: each row of `a` is stretched across `b`. ValueError where the shapes do not fit."
-    M,K,N = matmul_shape(a, b)
+    M, K, N = matmul_shape(a, b)
     c = a.new_zeros(M, N)
-    for i in range(M): c[i] = (a[i,:,None] * b).sum(dim=0)
+    for i in range(M): c[i] = (a[i, :, None] * b).sum(dim=0)
     return c

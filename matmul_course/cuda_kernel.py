@@ -26,11 +26,11 @@ def matmul_kernel(a, b, c):
 @rung("cuda", device="cuda", takes="numpy")
 @operands("numpy")
 def matmul_cuda(
-    a:np.ndarray, # Left operand, (M, K)
-    b:np.ndarray, # Right operand, (K, N)
-)->np.ndarray: # Product, (M, N)
-    "`a @ b` on the GPU, one thread an entry. ValueError where the shapes do not fit."
-    M,K,N = matmul_shape(a, b)
+    a: np.ndarray, # Left operand, (M, K)
+    b: np.ndarray, # Right operand, (K, N)
+) -> np.ndarray: # Product, (M, N)
+    "`a @ b` on the GPU, one thread for each entry. ValueError where the shapes do not fit."
+    M, K, N = matmul_shape(a, b)
     if 0 in (M, K, N): return np.zeros((M, N), a.dtype)         # nothing to launch
     c = cuda.device_array((M, N), a.dtype)
     matmul_kernel[(ceil_div(M, 16), ceil_div(N, 16)), (16, 16)](*map(_to_device, (a, b)), c)

@@ -15,9 +15,9 @@ from .app.ladder import rung
 @rung("torch", takes="torch")
 @operands("torch")
 def matmul_torch(
-    a:torch.Tensor, # Left operand, (M, K)
-    b:torch.Tensor, # Right operand, (K, N)
-)->torch.Tensor: # Product, (M, N)
+    a: torch.Tensor, # Left operand, (M, K)
+    b: torch.Tensor, # Right operand, (K, N)
+) -> torch.Tensor: # Product, (M, N)
     "`a @ b` by torch. ValueError where the shapes do not fit, or are not those of two matrices."
     matmul_shape(a, b)
     return torch.matmul(a, b)
@@ -26,9 +26,9 @@ def matmul_torch(
 @rung("numpy", takes="numpy")
 @operands("numpy")
 def matmul_numpy(
-    a:np.ndarray, # Left operand, (M, K)
-    b:np.ndarray, # Right operand, (K, N)
-)->np.ndarray: # Product, (M, N)
+    a: np.ndarray, # Left operand, (M, K)
+    b: np.ndarray, # Right operand, (K, N)
+) -> np.ndarray: # Product, (M, N)
     "`a @ b` by NumPy. ValueError where the shapes do not fit, or are not those of two matrices."
     matmul_shape(a, b)
     return np.matmul(a, b)

@@ -14,13 +14,13 @@ from .app.ladder import rung
 @rung("loops", takes="torch", max_flop=1e5)
 @operands("torch")
 def matmul_loops(
-    a:torch.Tensor, # Left operand, (M, K)
-    b:torch.Tensor, # Right operand, (K, N)
-)->torch.Tensor: # Product, (M, N)
+    a: torch.Tensor, # Left operand, (M, K)
+    b: torch.Tensor, # Right operand, (K, N)
+) -> torch.Tensor: # Product, (M, N)
     "`a @ b`, one multiply-add at a time. ValueError where the shapes do not fit."
-    M,K,N = matmul_shape(a, b)
+    M, K, N = matmul_shape(a, b)
     c = a.new_zeros(M, N)
     for i in range(M):
         for j in range(N):
-            for k in range(K): c[i,j] += a[i,k] * b[k,j]
+            for k in range(K): c[i, j] += a[i, k] * b[k, j]
     return c

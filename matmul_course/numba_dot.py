@@ -14,10 +14,10 @@ from .app.ladder import rung
 # %% ../nbs/02_numba_dot.ipynb #02-numba-dot-035
 @njit
 def dot(
-    a:np.ndarray, # (K,)
-    b:np.ndarray, # (K,)
+    a: np.ndarray, # (K,)
+    b: np.ndarray, # (K,)
 ): # the sum of a[k] * b[k], in the dtype of `a`
-    "Dot product, summed from left to right. ValueError where the lengths differ."
+    "Dot product of two vectors, summed from left to right. ValueError where the lengths differ."
     if len(a) != len(b): raise ValueError("dot: a and b should have the same length")
     res = a.dtype.type(0)
     for i in range(len(a)): res += a[i] * b[i]
@@ -27,12 +27,12 @@ def dot(
 @rung("numba_dot", takes="numpy", max_flop=2e7)
 @operands("numpy")
 def matmul_dot(
-    a:np.ndarray, # Left operand, (M, K)
-    b:np.ndarray, # Right operand, (K, N)
-)->np.ndarray: # Product, (M, N)
+    a: np.ndarray, # Left operand, (M, K)
+    b: np.ndarray, # Right operand, (K, N)
+) -> np.ndarray: # Product, (M, N)
     "`a @ b`: `dot` for each row of `a` and column of `b`. ValueError where the shapes do not fit."
-    M,K,N = matmul_shape(a, b)
+    M, K, N = matmul_shape(a, b)
     c = np.zeros((M, N), a.dtype)
     for i in range(M):
-        for j in range(N): c[i,j] = dot(a[i,:], b[:,j])
+        for j in range(N): c[i, j] = dot(a[i, :], b[:, j])
     return c

@@ -3,8 +3,8 @@ import json, re
 from types import SimpleNamespace
 from urllib.parse import unquote
 import pytest
+from figures import weakest_text
 from matmul_course.app.commands import notebooks
-from matmul_course.tools.figure import weakest_text
 
 PAGES = {p.relative_to(notebooks()).as_posix(): p for p in sorted(notebooks().rglob("*.ipynb")) if ".ipynb_checkpoints" not in p.parts}
 each = pytest.mark.parametrize("name", PAGES)

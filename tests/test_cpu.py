@@ -8,7 +8,7 @@ from matmul_course.app.ladder import rungs
 from matmul_course.tools.thread_pools import threads as with_threads
 
 FAST = "packed", "tile", "parallel", "skinny", "matmul"
-OWN = dict(small=lambda a, b: threads.small_kernel()(a, b), wide=lambda a, b: threads._into_new(a, b, threads._few_rows))
+OWN = dict(small=lambda a, b: threads.small_kernel()(a, b), wide=lambda a, b: threads.KERNELS["wide"](a, b))
 KERNELS = {name: rungs()[name].fn for name in FAST} | OWN
 every = pytest.mark.parametrize("name", FAST)
 CANARY = np.nan # no sum that contains one is inside a bound, not even times zero
@@ -42,13 +42,12 @@ def sizes(axis):
 def calls(dtype):
     "name -> f(a, b, c) on operands of any strides."
     dtype = np.dtype(dtype)
-    width = registers.VECTORS * registers.VECTOR // dtype.itemsize
-    c = lambda fn, n, parallel=False: registers.compiled(fn, dtype, n, parallel)
-    return dict(packed=lambda a, b, o: c(registers._packed, 1)(a, b, o, 8),
-                tile=lambda a, b, o: c(registers._tiled, 2)(a, b, o, 24, 2 * width),
-                parallel=lambda a, b, o: threads.on_all_threads(threads._blocks, a, b, o, 2, 2, 32, width),
-                skinny=lambda a, b, o: threads.on_all_threads(threads._skinny, a, b, o, 2, 10 if a.shape[0] % 2 else 5),
-                wide=lambda a, b, o: threads.on_all_threads(threads._wide, a, b, o, 2, 16))
+    width = registers.TILE_VECTORS * registers.VECTOR_BYTES // dtype.itemsize
+    return dict(packed=lambda a, b, o: registers._packed(a, b, o, 8),
+                tile=lambda a, b, o: registers._tiled(a, b, o, 24, 2 * width),
+                parallel=lambda a, b, o: threads._blocks(a, b, o, 2, 2, 32, width),
+                skinny=lambda a, b, o: threads._skinny(a, b, o, 2, 10 if a.shape[0] % 2 else 5),
+                wide=lambda a, b, o: threads._wide(a, b, o, 2, 16))
 
 def framed(M, N, dtype):
     "A C-contiguous (M, N) with canaries before and behind it in memory."
@@ -143,7 +142,7 @@ def test_what_is_not_finite_goes_through_as_in_numpy(name, shape):
     got = rungs()[name](a, b)
     for kind in (np.isnan, np.isposinf, np.isneginf): np.testing.assert_array_equal(kind(got), kind(want))
 
-def test_no_flag_allows_more_than_contraction(): assert registers.EXACT == {"contract"}
+def test_no_flag_allows_more_than_contraction(): assert registers.CONTRACT_ONLY == {"contract"}
 
 @every
 def test_the_same_numbers_for_the_same_threads(name):
@@ -158,9 +157,9 @@ def test_the_same_numbers_for_the_same_threads(name):
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_any_vector_width_is_right(width, dtype):
     tile, rng = registers.tile, np.random.default_rng(5)
-    @njit(fastmath=registers.EXACT)
+    @njit(fastmath=registers.CONTRACT_ONLY)
     def masked(a, b, c): tile(a, b, c, False, 0, 5, 2, width, 1, 2)
-    @njit(fastmath=registers.EXACT)
+    @njit(fastmath=registers.CONTRACT_ONLY)
     def full(a, b, c): tile(a, b, c, True, 0, 5, 2, width, 0, 1)
     most = 2 * width // np.dtype(dtype).itemsize
     for m, K, n in ((1, 1, 1), (3, 7, most - 1), (5, 8, most), (5, 0, most)):
@@ -184,8 +183,8 @@ def test_cuts_and_grids_cover_everything_once(n):
 
 def test_which_rung_says_what_runs(monkeypatch):
     ran = []
-    run = threads._run
-    monkeypatch.setattr(threads, "_run", lambda name, a, b: ran.append(name) or run(name, a, b))
+    def noted(name, kernel): return lambda a, b: ran.append(name) or kernel(a, b)
+    monkeypatch.setattr(threads, "KERNELS", {name: noted(name, kernel) for name, kernel in threads.KERNELS.items()})
     for M, K, N in ((1000, 784, 10), (8, 9000, 512), (300, 300, 320), (33, 2000, 77), (40, 4000, 30), (65, 100, 90)):
         a, b = np.ones((M, K), np.float32), np.ones((K, N), np.float32)
         assert (threads.matmul(a, b) == K).all()

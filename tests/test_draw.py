@@ -1,15 +1,16 @@
 "Figures: what they show is what the arrays hold, they can be read, they stay small, and a rerun gives the same bytes."
-import base64, itertools, os, re, subprocess, sys, zlib
+import base64, io, itertools, os, re, subprocess, sys
 from urllib.parse import unquote
 from xml.etree import ElementTree
 import numpy as np, pytest
-from matmul_course.tools import figure as draw
+from PIL import Image
+from figures import SVG, contrast, covers, filled, parts, text_in, weakest_text, words
 from matmul_course.tools.figure import (
-    A_COLOR, B_COLOR, C_COLOR, INK, LINE, MUTED, PAPER, SVG, Figure, Stepper, contrast, elide,
-    grid, number, parts, tint, weakest_text)
+    A_COLOR, B_COLOR, CHAR, C_COLOR, GAP, INK, LINE, MUTED, PAPER, Figure, Stepper, chart, elide, grid, number, tint)
 from matmul_course.tools.pictures import (
-    draw_broadcast, draw_broadcast_steps, draw_digit, draw_digits, draw_matmul,
-    draw_matmul_steps, text_in)
+    draw_broadcast, draw_broadcast_steps, draw_digit, draw_digits, draw_dot, draw_layers, draw_matmul, draw_matmul_steps)
+from matmul_course.tools.pictures_cpu import draw_inner, draw_layout, draw_packing, draw_shares, draw_step, roofline
+from matmul_course.tools.pictures_gpu import draw_block_steps, draw_blocks, draw_occupancy, draw_patch, draw_tiles
 
 rng = np.random.default_rng(0)
 def floats(*shape): return rng.normal(size=shape)
@@ -26,9 +27,23 @@ def figures():
     yield draw_digit(rng.random(784), label=3)
     yield draw_digits(rng.random((10, 784)), range(10))
 
-FIGURES = list(figures())
+def lesson_figures():
+    "What lessons draw, and the extremes of it."
+    x = ints(3, 4)
+    for view in (x, x.T, x[:, ::2], x[::-1]): yield draw_layout(view)
+    for order in itertools.permutations("ijk"): yield draw_inner("".join(order))
+    yield draw_dot(ints(7), ints(7))
+    yield draw_dot(floats(7).round(1), floats(7).round(1))
+    for m, k, n in ((1, 1, 1), (2, 3, 2), (3, 2, 4)): yield draw_layers(ints(m, k), ints(k, n))
+    yield from draw_block_steps(ints(4, 8), ints(8, 4)).frames.values()
+    yield from [draw_step(), draw_packing(), draw_patch(), draw_blocks(5, 10, (4, 4)), draw_blocks(16, 10, (16, 16)), draw_blocks(1, 1, (1, 1))]
+    for rows, cols in CUTS: yield draw_shares(rows, cols)
+    for step in range(4): yield draw_tiles(step)
+    for share in (0, 0.375, 1): yield draw_occupancy(80, 256, share)
 
-def filled(fig, color): return [text_in(fig, r) for r in parts(fig, "rect") if r.get("fill") == color]
+CUTS = ([0, 516, 1024], [0, 256, 512, 768, 1024]), (range(0, 50_001, 6250), [0, 10]), ([0, 5], [0, 5])
+SMALL = list(figures())
+FIGURES = SMALL + list(lesson_figures())
 
 # -- reading it
 
@@ -64,14 +79,14 @@ def test_nothing_hangs_over_the_paper():
             x, y, w, h = (float(r.get(k)) for k in ("x", "y", "width", "height"))
             assert x >= 0 and y >= 0 and x + w <= width + 0.01 and y + h <= height + 0.01, fig.title
         for t in parts(fig, "text"):
-            x, half = float(t.get("x")), draw.CHAR * len(t.text) / 2
+            x, half = float(t.get("x")), CHAR * len(t.text) / 2 * float(t.get("font-size", 13)) / 13
             left = x if t.get("text-anchor") == "start" else x - half
             assert t.get("text-anchor") == "end" or (left >= 0 and left + 2*half <= width), (fig.title, t.text)
 
 def test_values_fit_their_cells():
     for fig in FIGURES:
         cells = [r for r in parts(fig, "rect")[1:] if r.get("fill") != "none"]
-        for r in cells: assert draw.CHAR * len(text_in(fig, r) or "") <= float(r.get("width")), (fig.title, text_in(fig, r))
+        for r in cells: assert CHAR * len(text_in(fig, r) or "") <= float(r.get("width")), (fig.title, text_in(fig, r))
 
 def test_width_is_what_a_page_can_show():
     for fig in FIGURES:
@@ -140,9 +155,9 @@ def test_a_gap_stands_for_something_left_out():
         for p, gap, q in zip(shown, shown[1:], shown[2:]): assert gap is not None or q > p + 1
 
 def test_gaps_are_narrow():
-    boxes = parts(draw_matmul(ints(1, 784), ints(784, 1)), "rect")
+    boxes = parts(draw_matmul(np.ones((1, 784), int), np.ones((784, 1), int)), "rect")
     xs = [float(r.get("x")) for r in boxes if r.get("fill") == A_COLOR]
-    assert np.diff(xs).tolist() == [36, 36, 36 + draw.GAP, 36, 36]
+    assert np.diff(xs).tolist() == [36, 36, 36 + GAP, 36, 36]
 
 def test_k_shows_its_own_product():
     a, b = ints(5, 784), ints(784, 10)
@@ -156,8 +171,8 @@ def test_colour_is_not_the_only_sign():
     thick = [r for g in parts(fig, "g") if g.get("stroke-width") == "3" for r in g]
     for color, count in ((A_COLOR, 2), (B_COLOR, 2), (C_COLOR, 1)):
         cells = [r for r in parts(fig, "rect") if r.get("fill") == color]
-        inside = [r for r in cells for t in thick if draw._covers(t, float(r.get("x")) + 1, float(r.get("y")) + 1)
-                  and draw._covers(t, float(r.get("x")) + 30, float(r.get("y")) + 30)]
+        inside = [r for r in cells for t in thick if covers(t, float(r.get("x")) + 1, float(r.get("y")) + 1)
+                  and covers(t, float(r.get("x")) + 30, float(r.get("y")) + 30)]
         assert len(cells) == count and len(inside) >= count
     assert {"A (3, 2)", "B (2, 4)", "C (3, 4)"} <= {t.text for t in parts(fig, "text")}
 
@@ -207,21 +222,130 @@ def test_broadcast_steps_grow():
 def test_digit_holds_the_pixels():
     image = rng.integers(0, 256, (28, 28)).astype(np.uint8)
     file = base64.b64decode(parts(draw_digit(image), "image")[0].get("href").split(",")[1])
-    assert file[:8] == b"\x89PNG\r\n\x1a\n"
-    at, data = 8, {}
-    while at < len(file):                              # length, kind, data, checksum
-        size, kind = int.from_bytes(file[at:at+4], "big"), file[at+4:at+8]
-        data[kind] = file[at+8:at+8+size]
-        assert int.from_bytes(file[at+8+size:at+12+size], "big") == zlib.crc32(kind + data[kind])
-        at += 12 + size
-    assert list(data) == [b"IHDR", b"IDAT", b"IEND"] and data[b"IHDR"][:10] == (28).to_bytes(4, "big") * 2 + b"\x08\x00"
-    lines = np.frombuffer(zlib.decompress(data[b"IDAT"]), np.uint8).reshape(28, 29)
-    assert np.array_equal(255 - lines[:, 1:].astype(int), image) and not lines[:, 0].any()
+    drawn = Image.open(io.BytesIO(file))
+    assert drawn.format == "PNG" and drawn.mode == "L" and not drawn.info      # no date, no name of a program
+    assert np.array_equal(255 - np.asarray(drawn).astype(int), image)
+    assert len(file) < 28 * 29 + 100, "the pixels and their frame, which no version of zlib can change"
+
+def test_without_pillow_a_digit_says_what_to_install(monkeypatch):
+    monkeypatch.setitem(sys.modules, "PIL", None)
+    with pytest.raises(ImportError, match=re.escape('pip install "matmul_course[course]"')): draw_digit(np.zeros(784))
+    assert draw_matmul([[1]], [[2]]).title.endswith("= 2")
 
 def test_digit_counts_ink_and_takes_both_scales():
     image = np.zeros((28, 28), np.uint8); image[3, :5] = 255, 1, 9, 99, 200
     assert draw_digit(image, 1).title == "digit: 1; pixels with ink: 5"
     assert draw_digit(image / 255, 1).svg == draw_digit(image.ravel(), 1).svg == draw_digit(image, 1).svg
+
+# -- what the drawings of the lessons say
+
+def test_dot_shows_factors_products_and_sum():
+    fig = draw_dot([4, 5, -6], [7, 9, 2])
+    assert [filled(fig, c) for c in (A_COLOR, B_COLOR, C_COLOR)] == [["4", "5", "-6"], ["7", "9", "2"], ["28", "45", "-12"]]
+    assert words(fig)[-1] == "sum 61" and fig.title == "3 products at once, and one sum: 61"
+
+@pytest.mark.parametrize("m,k,n", [(1, 1, 1), (2, 3, 2), (3, 2, 4), (4, 4, 4)])
+def test_layers_add_up_to_the_product(m, k, n):
+    a, b = ints(m, k), ints(k, n)
+    fig, layers = draw_layers(a, b), np.einsum("ik,kj->kij", a, b)
+    assert filled(fig, A_COLOR) == [str(v) for v in a.T.ravel()] and filled(fig, B_COLOR) == [str(v) for v in b.ravel()]
+    assert filled(fig, C_COLOR) == [str(v) for v in layers.sum(0).ravel()]
+    assert filled(fig, PAPER)[1:] == [str(v) for v in layers.ravel()]                 # the first is the paper itself
+    assert [w for w in words(fig) if w in "+="] == ["+"] * (k - 1) + ["="] and f"{k} layers" in fig.title
+
+def test_layout_puts_each_element_over_its_place():
+    x = np.arange(12).reshape(3, 4)
+    for view in (x, x.T, x[:, ::2], x[::-1]):
+        fig, low = draw_layout(view), view.__array_interface__["data"][0] + sum(min(0, s * (n - 1)) for s, n in zip(view.strides, view.shape))
+        place = {t.text: (float(t.get("x")) - 31) / 30 for t in parts(fig, "text") if re.fullmatch(r"\d,\d", t.text)}
+        at = {f"{i},{j}": (view[i:, j:].__array_interface__["data"][0] - low) / x.itemsize for i, j in np.ndindex(view.shape)}
+        assert place == at
+        assert fig.title.startswith(f"Strides ({view.strides[0] // 8}, {view.strides[1] // 8}), ") and fig.title.endswith(f"{view.size} of {max(at.values()) + 1:g} places are read")
+
+@pytest.mark.parametrize("order", ["".join(order) for order in itertools.permutations("ijk")])
+def test_inner_loop_marks_the_lines_that_it_touches(order):
+    n, inner, touched = 8, order[-1], {}
+    for name, axes, color in (("A", "ik", A_COLOR), ("B", "kj", B_COLOR), ("C", "ij", C_COLOR)):
+        at = [tuple(t if x == inner else 2 for x in axes) for t in range(n)]
+        touched[name] = len({(r, c // 4) for r, c in at})
+        shown = filled(draw_inner(order), color)
+        assert shown == ([str(t) for t in range(n)] if inner in axes else ["x"])
+    said = ", ".join(f"{count} of {name}" for name, count in touched.items())
+    assert draw_inner(order).title == f"{order}: one run of the {inner} loop touches {said} lines"
+
+def test_registers_and_packing():
+    assert [len(filled(draw_step(), c)) for c in (A_COLOR, B_COLOR, C_COLOR)] == [16, 32, 32]
+    assert filled(draw_step(), A_COLOR)[::15] == ["a00", "a33"] and "16 numbers of A, held" in words(draw_step())
+    picked, pale = ([sum(r.get("fill") == shade(c) for r in parts(draw_packing(), "rect")) for c in (A_COLOR, B_COLOR, C_COLOR)]
+                    for shade in (str, tint))
+    assert picked == [2 * 4 * 6, 2 * 6 * 8, 2 * 4 * 8]                                # in the matrix, and packed
+    assert pale == [4 * 6, 6 * 8, 8 * 16 - 4 * 8]
+
+@pytest.mark.parametrize("rows,cols", CUTS)
+def test_shares_have_the_areas_of_the_cuts(rows, cols):
+    fig, M, N = draw_shares(rows, cols), rows[-1], cols[-1]
+    shares = [(float(r.get("width")) / 240 * N, float(r.get("height")) / 240 * M) for r in parts(fig, "rect")[1:]]
+    wanted = [(cols[c + 1] - cols[c], rows[r + 1] - rows[r]) for r in range(len(rows) - 1) for c in range(len(cols) - 1)]
+    assert np.allclose(shares, wanted, atol=0.01 * max(M, N) / 240)
+    assert [w for w in words(fig) if w.startswith("thread")] == [f"thread {t}" for t in range(len(wanted))]
+    assert fig.title == f"C ({M}, {N}): {len(rows) - 1} by {len(cols) - 1} blocks; the largest is {max(w * h for w, h in wanted) / (M * N):.1%} of C"
+
+@pytest.mark.parametrize("M,N,block,blocks", [(5, 10, (4, 4), (2, 3)), (16, 10, (16, 16), (1, 1)), (1, 1, (1, 1), (1, 1)), (7, 30, (3, 8), (3, 4))])
+def test_blocks_count_their_idle_threads(M, N, block, blocks):
+    fig, threads = draw_blocks(M, N, block), blocks[0] * block[0] * blocks[1] * block[1]
+    assert (words(fig).count("·"), words(fig).count("×")) == (M * N, threads - M * N)
+    assert words(fig)[-1] == f"{threads} threads in {blocks[0]} by {blocks[1]} blocks; {threads - M * N} idle (×)"
+
+def test_tiles_walk_along_k():
+    def picked(step):
+        return {color: [(float(r.get("x")), float(r.get("y"))) for r in parts(draw_tiles(step), "rect") if r.get("fill") == color]
+                for color in (A_COLOR, B_COLOR, C_COLOR)}
+    steps = [picked(step) for step in range(4)]
+    assert all(len(spots) == 1 for step in steps for spots in step.values())
+    assert np.allclose(np.diff([s[A_COLOR][0] for s in steps], axis=0), (38.4, 0)) and np.allclose(np.diff([s[B_COLOR][0] for s in steps], axis=0), (0, 38.4))
+    assert len({s[C_COLOR][0] for s in steps}) == 1
+    assert steps[0][A_COLOR][0][1] == steps[0][C_COLOR][0][1] and steps[0][B_COLOR][0][0] == steps[0][C_COLOR][0][0]
+    assert "512 loads for 4,096 multiply-adds" in draw_tiles(3).title
+
+def test_block_steps_fill_the_tiles_and_end_in_the_product():
+    a, b = np.arange(32.).reshape(4, 8) % 5, np.arange(32.).reshape(8, 4) % 7
+    frames = list(draw_block_steps(a, b).frames.values())
+    assert [words(f).count("?") for f in frames] == [16] + [0] * 7                     # half of either tile
+    assert filled(frames[2], A_COLOR) == [number(v) for v in a[:, :4].ravel()] and filled(frames[-1], A_COLOR) == [number(v) for v in a[:, 4:].ravel()]
+    assert filled(frames[2], B_COLOR) == [number(v) for v in b[:4].ravel()]
+    assert filled(frames[-1], C_COLOR) == [number(v) for v in (a @ b).ravel()]
+    mixed = filled(frames[4], A_COLOR)                                                # the fifth: half old, half new
+    assert mixed[:8] == [number(v) for v in a[:2, 4:].ravel()] and mixed[8:] == [number(v) for v in a[2:, :4].ravel()]
+
+def test_patch():
+    assert [len(filled(draw_patch(), c)) for c in (A_COLOR, B_COLOR, C_COLOR)] == [4, 4, 16]
+    assert draw_patch().title == "8 loads serve 16 multiply-adds: 0.5 loads for each"
+
+@pytest.mark.parametrize("share,threads,blocks", [(24 / 64, 256, 3), (1, 256, 8), (0, 64, 0), (1, 1024, 2)])
+def test_occupancy_names_the_owner_of_each_place(share, threads, blocks):
+    fig, warps = draw_occupancy(80, threads, share), threads // 32
+    assert filled(fig, C_COLOR) == [str(n // warps) for n in range(blocks * warps)] and len(filled(fig, PAPER)) == 1 + 64 - blocks * warps
+    assert fig.title == f"80 registers a thread: {blocks} blocks of {warps} warps, {blocks * warps} of 64 places taken"
+
+def test_roofline_names_every_program_apart_and_the_nearest():
+    points = [("a", 2, 30e9), ("b", 2, 29e9), ("c", 50, 80e9), ("d", 50, 1e9), ("e", 2, 28e9)]
+    fig = roofline(points, 100e9, 20e9, "a note")
+    assert fig.title == "c is nearest to the roof, at 80% of it" and {"peak 100 GFLOP/s, memory 20 GB/s", "a note"} <= set(words(fig))
+    heights = [float(next(t for t in parts(fig, "text") if t.text == name).get("y")) for name in "abe"]
+    assert np.diff(heights).min() > 9, "names of 9 pt, one below the other"
+    assert roofline([("a", 2, 36e9), ("c", 50, 80e9)], 100e9, 20e9).title == "a is nearest to the roof, at 90% of it"
+
+def test_a_chart_is_the_same_each_time_and_keeps_its_words():
+    from matplotlib.figure import Figure as MplFigure
+    def bars(values):
+        fig = MplFigure(figsize=(5, 1.6), layout="constrained")
+        fig.subplots().barh(["loops", "torch"], values)
+        return chart(fig, "loops take longer", "In seconds. " * 20)
+    fig = bars([6, 2])
+    assert fig.svg == bars([6, 2]).svg != bars([6, 3]).svg and "<dc:date>" not in fig.svg
+    assert {"loops", "torch"} <= set(words(fig)) and " ".join(words(fig)[-4:]).count("In seconds.") > 8
+    inner = list(ElementTree.fromstring(fig.svg).iter(SVG + "svg"))[1]
+    assert [float(inner.get(k)) for k in ("x", "y", "width", "height")] == [8, 8, 480, 153.6]
 
 # -- taking what a page has
 
@@ -248,15 +372,15 @@ def test_strange_numbers_are_drawn():
     (lambda: draw_matmul(ints(3, 2), ints(3, 2)), ValueError, "a (3, 2) @ b (3, 2)"),
     (lambda: draw_matmul(ints(3, 1), ints(2, 3)), ValueError, "a (3, 1) @ b (2, 3)"),
     (lambda: draw_matmul(ints(3), ints(3, 2)), ValueError, "a (3,) @ b (3, 2): both must be 2-D"),
-    (lambda: draw_matmul(ints(3, 2), ints(2, 4), 3), ValueError, "i is 3; a's first axis has indices 0 to 2"),
-    (lambda: draw_matmul(ints(3, 2), ints(2, 4), 0, -1), ValueError, "j is -1; b's second axis has indices 0 to 3"),
-    (lambda: draw_matmul(ints(3, 2), ints(2, 4), k=2), ValueError, "k is 2; the inner axis has indices 0 to 1"),
-    (lambda: draw_matmul(ints(3, 2), ints(2, 4), 1.5), TypeError, "i is 1.5; it must be a whole number"),
+    (lambda: draw_matmul(ints(3, 2), ints(2, 4), 3), ValueError, "i: 3 should be a whole number from 0 to 2"),
+    (lambda: draw_matmul(ints(3, 2), ints(2, 4), 0, -1), ValueError, "j: -1 should be a whole number from 0 to 3"),
+    (lambda: draw_matmul(ints(3, 2), ints(2, 4), k=2), ValueError, "k: 2 should be a whole number from 0 to 1"),
+    (lambda: draw_matmul(ints(3, 2), ints(2, 4), 1.5), TypeError, "i: 1.5 should be a whole number"),
     (lambda: draw_matmul(ints(3, 0), ints(0, 4)), ValueError, "a has shape (3, 0): there is nothing to draw"),
     (lambda: draw_matmul([["x"]], [[1]]), ValueError, "a has dtype <U1"),
     (lambda: draw_matmul_steps(ints(5, 2), ints(2, 10)), ValueError, "C is (5, 10): 50 steps, and at most 16"),
     (lambda: draw_broadcast(ints(2, 2, 2), ints(2)), ValueError, "a (2, 2, 2) + b (2,): at most 2-D"),
-    (lambda: draw_broadcast(ints(2), ints(2), "@"), ValueError, "op is '@'"),
+    (lambda: draw_broadcast(ints(2), ints(2), "@"), ValueError, "op: '@' should be one of +, -, *, /"),
     (lambda: draw_digit(np.zeros((27, 28))), ValueError, "(27, 28)"),
     (lambda: draw_digit([[0] * 784] * 2), ValueError, "draw_digits takes several"),
     (lambda: draw_digit(np.full(784, 1.01)), ValueError, "must lie in 0 to 1"),
@@ -264,6 +388,30 @@ def test_strange_numbers_are_drawn():
     (lambda: draw_digit(np.full(784, -1)), ValueError, "0 to 255"),
     (lambda: draw_digits(np.zeros((11, 784))), ValueError, "images holds 11 digits"),
     (lambda: draw_digits(np.zeros((3, 784)), [1, 2]), ValueError, "2 labels for 3 images"),
+    (lambda: draw_dot(ints(3), ints(2)), ValueError, "row (3,), column (2,)"),
+    (lambda: draw_dot(ints(11), ints(11)), ValueError, "row (11,), column (11,)"),
+    (lambda: draw_dot(ints(2, 2), ints(2, 2)), ValueError, "row (2, 2), column (2, 2)"),
+    (lambda: draw_layers(ints(5, 784), ints(784, 10)), ValueError, "a (5, 784), b (784, 10): only sizes of 1 to 4"),
+    (lambda: draw_layout(ints(5, 6)), ValueError, "x: reaches over 30 places"),
+    (lambda: draw_layout(ints(3)), ValueError, "x: has shape (3,); a matrix has two axes"),
+    (lambda: draw_inner("ijj"), ValueError, "order: 'ijj'"),
+    (lambda: draw_shares([0, 8, 4], [0, 4]), ValueError, "rows: [0, 8, 4] should be"),
+    (lambda: draw_shares([0, 8], [1, 4]), ValueError, "cols: [1, 4] should be"),
+    (lambda: draw_shares([0, 8], [0]), ValueError, "cols: [0] should be"),
+    (lambda: draw_shares([0, 8.5], [0, 4]), ValueError, "rows: [0, 8.5] should be"),
+    (lambda: draw_blocks(33, 3, (4, 4)), ValueError, "36 by 4 threads"),
+    (lambda: draw_blocks(3, 3, 4), ValueError, "block: 4 should be a pair"),
+    (lambda: draw_blocks(3, 3, (4, 0)), ValueError, "block: 0 should be a whole number"),
+    (lambda: draw_tiles(4), ValueError, "step: 4 should be a whole number from 0 to 3"),
+    (lambda: draw_block_steps(ints(5, 5), ints(5, 5)), ValueError, "a (5, 5), b (5, 5): should be"),
+    (lambda: draw_block_steps(ints(2, 5), ints(5, 2)), ValueError, "a (2, 5), b (5, 2): should be"),
+    (lambda: draw_block_steps(ints(2, 4), ints(4, 3)), ValueError, "a (2, 4), b (4, 3): should be"),
+    (lambda: draw_occupancy(32, 100, 1.0), ValueError, "threads: 100 should be whole warps"),
+    (lambda: draw_occupancy(32, 64, 1.5), ValueError, "share: 1.5 should be 0 to 1"),
+    (lambda: roofline([], 1e9, 1e9), ValueError, "points: [] should be"),
+    (lambda: roofline([("a", 0, 1)], 1e9, 1e9), ValueError, "points: [('a', 0, 1)] should be"),
+    (lambda: roofline([("a", 1, 1)], 0, 1e9), ValueError, "peak: 0 should be"),
+    (lambda: roofline([("a", 1, 1)], 1e9, float("inf")), ValueError, "bandwidth: inf should be"),
 ])
 def test_bad_input_is_named(call, error, said):
     with pytest.raises(error, match=re.escape(said)): call()
@@ -283,7 +431,7 @@ def steppers():
             draw_matmul_steps(1e-5 * floats(4, 784), floats(784, 4)), draw_matmul_steps(floats(1, 784), floats(784, 16))]
 
 def test_figures_stay_small():
-    for fig in FIGURES: assert len((fig._repr_svg_() + fig._repr_html_()).encode()) < 30_000, fig.title
+    for fig in FIGURES: assert len((fig._repr_svg_() + fig._repr_html_()).encode()) < (30_000 if fig in SMALL else 80_000), fig.title
     for s in steppers(): assert len(s._repr_html_().encode()) < 120_000, s.title
 
 @pytest.mark.parametrize("stepper", steppers(), ids=lambda s: s.title.split(":")[0])
@@ -306,8 +454,12 @@ def test_stepper_as_text():
 
 MAKE = """import hashlib, sys, numpy as np
 from matmul_course.tools.pictures import *
+from matmul_course.tools.pictures_cpu import *
+from matmul_course.tools.pictures_gpu import *
 a, b = np.arange(6).reshape(3, 2) / 7, np.arange(8).reshape(2, 4) - 3
-out = [draw_matmul_steps(a, b), draw_broadcast_steps(a, b[:, :1].T), draw_matmul(a, b, 1, 2), draw_digit(np.arange(784) % 256)]
+out = [draw_matmul_steps(a, b), draw_broadcast_steps(a, b[:, :1].T), draw_matmul(a, b, 1, 2), draw_digit(np.arange(784) % 256),
+       draw_dot(a[0], b[:, 0]), draw_layers(a, b), draw_layout(a), draw_inner("kij"), draw_packing(), draw_shares([0, 4], [0, 2, 4]),
+       draw_blocks(3, 5, (2, 2)), draw_tiles(1), draw_block_steps(a[:2], a[:2].T), draw_occupancy(32, 64, 0.5)]
 print(hashlib.sha256("".join(o._repr_html_() for o in out).encode()).hexdigest(), "torch" in sys.modules, "matplotlib" in sys.modules)
 """
 
