@@ -28,7 +28,7 @@ def matmul_shape(
     got = f"(M, K) @ (K, N); got {shape_a} @ {shape_b}"
     if len(shape_a) != 2 or len(shape_b) != 2:
         raise ValueError(f"a @ b needs two matrices, {got}")
-    (M, K), (inner, N) = shape_a, shape_b
+    K, inner = shape_a[1], shape_b[0]
     raise ValueError(f"a @ b needs equal inner sizes, {got}: {K} and {inner} differ")
 
 def _shape_of(name: str, x: Any) -> tuple[int, ...]:
