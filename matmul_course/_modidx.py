@@ -2000,7 +2000,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                        'matmul_course.threads._in_rows': ('threads.html#_in_rows', 'matmul_course/threads.py'),
                                        'matmul_course.threads._middling_arrays': ( 'threads.html#_middling_arrays',
                                                                                    'matmul_course/threads.py'),
-                                       'matmul_course.threads._plain': ('threads.html#_plain', 'matmul_course/threads.py'),
+                                       'matmul_course.threads._native_pair': ('threads.html#_native_pair', 'matmul_course/threads.py'),
                                        'matmul_course.threads._short_and_wide': ( 'threads.html#_short_and_wide',
                                                                                   'matmul_course/threads.py'),
                                        'matmul_course.threads._skinny': ('threads.html#_skinny', 'matmul_course/threads.py'),
