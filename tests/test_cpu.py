@@ -5,7 +5,7 @@ from numba import njit
 from matmul_course import registers, threads
 from matmul_course.tools.checks import error_bound
 from matmul_course.app.ladder import rungs
-from matmul_course.tools.machine import threads as with_threads
+from matmul_course.tools.thread_pools import threads as with_threads
 
 FAST = "packed", "tile", "parallel", "skinny", "matmul"
 OWN = dict(small=lambda a, b: threads.small_kernel()(a, b), wide=lambda a, b: threads.KERNELS["wide"](a, b))
@@ -192,24 +192,18 @@ def test_which_rung_says_what_runs(monkeypatch):
         ran.clear()
     assert threads.which_rung(np.ones((5, 784), np.float32), np.ones((784, 10), np.float32)) == "small"
 
-COPY = "arguments.py", "memory.py", "registers.py", "threads.py", "checks.py", "ladder.py", "machine.py", "draw.py", "__init__.py"
-def test_an_edit_in_another_module_is_noticed(tmp_path):
-    "threads.py compiles calls into registers.py: after an edit there, no machine code of before may answer."
-    here, there = os.path.dirname(threads.__file__), tmp_path / "matmul_course"
-    there.mkdir()
-    for name in COPY: shutil.copy(os.path.join(here, name), there / name)
-    code = ("import numpy as np; from matmul_course.threads import *; from matmul_course.threads import __file__ as path\n"
-            "x = np.ones((3, 3), np.float32); print(path, matmul_parallel(x, x)[0, 0], small_kernel()(x, x)[0, 0], sep='|')")
-    env = os.environ | dict(PYTHONPATH=str(tmp_path), NUMBA_CACHE_DIR=str(tmp_path / "cache"), NUMBA_OPT="0")  # compiles in half the time
-    def ask():
+def test_an_edit_in_another_module_is_noticed(root, tmp_path):
+    "threads.py compiles calls into registers.py: after an edit there, its kernels are compiled again. A comment is edit enough."
+    shutil.copytree(root/"matmul_course", tmp_path/"matmul_course", ignore=shutil.ignore_patterns("__pycache__", "nbs"))
+    code = ("import numpy as np; from matmul_course.threads import matmul_parallel, matmul_skinny, small_kernel, __file__ as path\n"
+            "x = np.ones((3, 3), np.float32); print(path, *{matmul_parallel(x, x)[0, 0], matmul_skinny(x, x)[0, 0], small_kernel()(x, x)[0, 0]}, sep='|')")
+    env = os.environ | dict(PYTHONPATH=str(tmp_path), NUMBA_CACHE_DIR=str(tmp_path/"cache"), NUMBA_OPT="0")  # compiles in half the time
+    def kept():
+        "The files with machine code of threads.py after a run, and when they were written."
         run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=env, cwd=tmp_path)
-        assert run.returncode == 0, run.stderr
-        path, *values = run.stdout.strip().split("|")
-        assert str(tmp_path) in path
-        return [float(v) for v in values]
-    assert ask() == [3, 3]
-    module = there / "registers.py"
-    text = module.read_text(encoding="utf-8")
-    assert text.count("[0.0] * lanes") == 1
-    module.write_text(text.replace("[0.0] * lanes", "[2.0] * lanes"), encoding="utf-8")      # sums begin at 2
-    assert ask() == [5, 7]                                              # the small kernel has two sums for each number
+        assert run.returncode == 0 and run.stdout.strip() == f"{tmp_path/'matmul_course'/'threads.py'}|3.0", run.stdout + run.stderr
+        return {(p.name, p.stat().st_mtime_ns) for p in (tmp_path/"cache").rglob("threads.*.nbc")}
+    first = kept()
+    assert len(first) >= 3 and kept() == first                          # the second run finds all of it
+    with open(tmp_path/"matmul_course"/"registers.py", "a", encoding="utf-8") as f: f.write("# another line\n")
+    assert len(kept() - first) >= 3                                     # for each of the three kernels

@@ -215,7 +215,7 @@ class Standings:
         return f"{name} takes {duration(a)}, {other} {duration(b)}: {times} times as fast."
 
 # %% ../../nbs/app/ladder.ipynb #app-ladder-029
-def _row(race: Standings, r: Result) -> dict[str, Any]:
+def _numbers_of(race: Standings, r: Result) -> dict[str, Any]:
     "The numbers of one rung, for programs."
     t, medians = r.timing, {other.rung.name: other.timing.median for other in race.results}
     against = {f"vs_{name}": medians[name] / t.median if name in medians else None
@@ -234,14 +234,14 @@ def _cells_of(race: Standings, r: Result, previous: Result) -> dict[str, str]:
              "GFLOP/s": three_digits(r.gflops),
              "× first": _ratio(race, r, race.results[0]), "× previous": _ratio(race, r, previous)}
     if race.peak: cells["% of peak"] = three_digits(1e11 * r.gflops / race.peak)
-    return cells | {"": _note(r)}
+    return cells | {"": _note_on(r)}
 
 def _ratio(race: Standings, new: Result, old: Result) -> str:
     if new is old: return ""
     if race.faster(new.rung.name, old.rung.name) is None: return "≈"
     return three_digits(old.timing.median / new.timing.median)
 
-def _note(r: Result) -> str:
+def _note_on(r: Result) -> str:
     (rows, columns), (M, _, N) = r.part, r.shape
     of_columns = f", {columns} of {N} columns" if columns < N else ""
     notes = [f"{rows} of {M} rows{of_columns}, scaled"] if r.scaled else []
@@ -272,7 +272,7 @@ class Race(Standings):
     @property
     def rows(self) -> list[dict[str, Any]]:
         "One dictionary for each rung: times in seconds, rates in GFLOP/s, and how it ran."
-        return [_row(self, r) for r in self.results]
+        return [_numbers_of(self, r) for r in self.results]
 
     def of_peak(self) -> "Race":
         """The same race, with each rung's share of the arithmetic that this machine can do.
