@@ -2266,8 +2266,6 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                        'matmul_course/tools/pictures.py'),
                                               'matmul_course.tools.pictures._factor': ( 'tools/pictures.html#_factor',
                                                                                         'matmul_course/tools/pictures.py'),
-                                              'matmul_course.tools.pictures._fit': ( 'tools/pictures.html#_fit',
-                                                                                     'matmul_course/tools/pictures.py'),
                                               'matmul_course.tools.pictures._half': ( 'tools/pictures.html#_half',
                                                                                       'matmul_course/tools/pictures.py'),
                                               'matmul_course.tools.pictures._ink': ( 'tools/pictures.html#_ink',
