@@ -60,7 +60,6 @@ def _blocks(A, B, C, down, across, depth, columns):
         j, n = cut(N, across, c, width), cut(N, across, c + 1, width)
         if i < m and j < n: add_product(A[i:m], B[:, j:n], C[i:m, j:n], depth, columns)
 
-# %% ../nbs/09_threads.ipynb #09-threads-032
 def _fill_blocks(a, b, c):
     "c = a @ b in as many blocks as there are threads."
     (M, K), N, (depth, columns) = a.shape, b.shape[1], block_sizes(a.itemsize)
@@ -126,7 +125,6 @@ def dots(typing, a, bt, c, ahead_bytes, rows, columns, vector_bytes):
         return context.get_dummy_value()
     return types.void(a, bt, c, ahead_bytes, rows, columns, vector_bytes), emit
 
-# %% ../nbs/09_threads.ipynb #09-threads-051
 ROWS_BY_TEN = VECTOR_REGISTERS // 16 # 2 by 10 columns are 20 of 32 registers, 1 by 10 are 10 of 16
 ROWS_BY_FIVE = 2 * ROWS_BY_TEN
 
@@ -180,7 +178,6 @@ def _skinny(A, B, C, parts, group):
         if group: skinny_rows(A[i:m], Bt, C[i:m], group, ROWS_BY_TEN)
         else: skinny_columns(A[i:m], B, C[i:m])
 
-# %% ../nbs/09_threads.ipynb #09-threads-059
 def _contiguous_rows(x) -> bool:
     "Whether the numbers of a row of this array or tensor lie side by side."
     return x.strides[1] == x.itemsize if isinstance(x, np.ndarray) else x.stride(1) == 1
