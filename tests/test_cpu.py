@@ -197,7 +197,7 @@ def test_an_edit_in_another_module_is_noticed(root, tmp_path):
     shutil.copytree(root/"matmul_course", tmp_path/"matmul_course", ignore=shutil.ignore_patterns("__pycache__", "nbs"))
     code = ("import numpy as np; from matmul_course.threads import matmul_parallel, matmul_skinny, small_kernel, __file__ as path\n"
             "x = np.ones((3, 3), np.float32); print(path, *{matmul_parallel(x, x)[0, 0], matmul_skinny(x, x)[0, 0], small_kernel()(x, x)[0, 0]}, sep='|')")
-    env = os.environ | dict(PYTHONPATH=str(tmp_path), NUMBA_CACHE_DIR=str(tmp_path/"cache"), NUMBA_OPT="0")  # compiles in half the time
+    env = os.environ | dict(PYTHONPATH=str(tmp_path), NUMBA_CACHE_DIR=str(tmp_path/"cache"))  # with NUMBA_OPT=0 Numba would keep nothing
     def kept():
         "The files with machine code of threads.py after a run, and when they were written."
         run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=env, cwd=tmp_path)
