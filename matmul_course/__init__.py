@@ -12,7 +12,7 @@ _HOMES = {
     "app.exercises": "predict predictions",
     "gpu.choice": "cuda",
     "gpu.compiler": "compile_kernel",
-    "profiler.run": "profile",
+    "profiler.look": "profile",
     "loops": "matmul_loops",
     "numba_dot": "dot matmul_dot",
     "elementwise": "matmul_elementwise matmul_torch_dot",
