@@ -17,11 +17,9 @@ class GPU:
     peak: float      # float32 multiply-adds counted as two, FLOP/s
     bandwidth: float # Of its DRAM, byte/s
     source: str      # Of the figures
-    def bound(self,
-        flop: float,         # Floating-point operations
-        bytes_moved: float,  # To and from DRAM
-    ) -> float: # seconds
-        "The larger of two times: the arithmetic at the peak, the bytes at the bandwidth."
+    def bound(self, flop: float, bytes_moved: float) -> float:
+        """The larger of two times in seconds: that many floating-point operations at the peak, and
+        that many bytes at the bandwidth of DRAM."""
         return max(flop / self.peak, bytes_moved / self.bandwidth)
 
 GPUS = {gpu.name: gpu for gpu in (
@@ -31,8 +29,6 @@ GPUS = {gpu.name: gpu for gpu in (
     # 3,072 lanes x 2 FLOP x 2.37 GHz, the highest boost of the range; 128 bit x 16 Gbit/s
     GPU("RTX 4060 Laptop", 14.6e12, 256e9, "NVIDIA, GeForce RTX 40 laptops, specifications"))}
 
-def gpu_named(
-    gpu: GPU | str, # A GPU, or the name of one in GPUS
-) -> GPU:
-    "The GPU of that name; a GPU is returned as it is. Raises ValueError for an unknown name."
+def gpu_named(gpu: GPU | str) -> GPU:
+    "The GPU in GPUS of that name; a GPU is returned as it is. ValueError for an unknown name."
     return gpu if isinstance(gpu, GPU) else GPUS[one_of("gpu", gpu, GPUS)]

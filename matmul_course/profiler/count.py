@@ -192,11 +192,11 @@ def _settle(steps, requests, tables):
 
 # %% ../../nbs/profiler/5_count.ipynb #profiler-5-count-023
 Counted = namedtuple("Counted", "places kinds fullest offsets races outside flop storing")
-Counted.__doc__ = """What the blocks of one run asked of memory. By place of the source, from 1, and by
-array: its accesses, requests and units, with conditions in the last column. By place: the kind of
-access, the lanes of the fullest request. By array: the sorted offsets of what was touched, bytes.
-Then lists of races and of rows for indices out of bounds, floating-point operations, and the number
-of threads that stored to global memory."""
+# places: accesses, requests and units by [place of the source, array], conditions in the last column
+# kinds, fullest: by place, LOAD, STORE, UPDATE or ATOMIC, and its request with the most lanes
+# offsets: of the elements that were touched, bytes, sorted, for each array
+# races, outside: a record for each race, and the rows of the trace for indices out of bounds
+# flop, storing: floating-point operations, and threads that stored to global memory
 
 def _ordered(keys):
     "Numbers for keys, equal for equal ones, in the order in which the keys first come."
@@ -204,13 +204,10 @@ def _ordered(keys):
     return first.argsort().argsort()[number]
 
 class TraceCounter:
-    "The log of one run, and the tables with which it is counted."
-    def __init__(self,
-        roots, # Rows of the emulator's `root_rows`
-        rows,  # That the trace has room for
-        skews, # Bytes by which each array starts off a sector
-        sites, # Number of places in the source
-    ):
+    """The log of one run, and the tables with which it is counted. It takes the emulator's
+    `root_rows`, the number of rows that the trace has room for, the bytes by which each array
+    starts off a sector, and the number of places in the source."""
+    def __init__(self, roots, rows, skews, sites):
         self.log, self.races = new_log(roots, rows), [np.empty(0, _RACE)]
         self.outside = np.empty(0, TRACE_ROW)
         arrays, width = np.zeros(len(roots), _ARRAY), (sites + 1, len(roots) + 1)
@@ -220,16 +217,16 @@ class TraceCounter:
         arrays["first"] = np.cumsum(cells) - cells
         self.tables = _Tables(roots=self.log.roots, arrays=arrays, now=np.zeros(1, _NOW),
             levels=np.zeros(_NESTED, _LEVEL), passed=np.zeros((_NESTED, *width), _PASSED),
-            steps=np.empty(rows, _STEP), listed=np.empty(rows, np.int64),
-            places=np.zeros(width, _PLACE), kinds=np.zeros(sites + 1, np.int64),
+            steps=None, listed=None, races=None, places=np.zeros(width, _PLACE), kinds=np.zeros(sites + 1, np.int64),
             fullest=np.zeros(sites + 1, _REQUEST), stored=np.full(1024, -1),
-            cell_numbers=np.zeros(cells.sum(), np.int32), cells=np.empty(0, _CELL),
-            races=np.empty(rows, _RACE))
+            cell_numbers=np.zeros(cells.sum(), np.int32), cells=np.empty(0, _CELL))
     def count(self) -> None:
         "Count the rows of the trace, and empty it."
         rows, first = self.log.trace[:self.log.now["rows"][0]], 0
         outside = rows[rows["what"] >= OUTSIDE_INDEX]
         self.outside = np.concatenate([self.outside, outside])[:4 * MOST_OUTSIDE]
+        self.tables = self.tables._replace(steps=np.empty(len(rows), _STEP),
+            listed=np.empty(len(rows), np.int64), races=np.empty(len(rows), _RACE))
         while first < len(rows): first = self._count_piece(rows, first)
         self.log.now["rows"] = 0
     def _count_piece(self, rows, first):

@@ -13,35 +13,24 @@ from ..emulator.run import expression, has_barrier, statements
 # What a row of the trace says, besides the emulator's LOAD, STORE, UPDATE and ATOMIC
 ENTER, TURN, LEAVE, BRANCH = 5, 6, 7, 8
 _ARITHMETIC = (ast.Add, ast.Sub, ast.Mult, ast.Div)
-_WAYS = (ast.If, ast.IfExp, ast.While, ast.Break, ast.Continue, ast.Return)
-_KNOWN = (ast.Constant, ast.BinOp, ast.operator, ast.expr_context, ast.Call)
 
 class _Loops:
     "Notes at the loops whose turns are not in step by themselves."
-    def visit_For(self, node): return self.loop(node)
-    def visit_While(self, node):
-        node.test = self.visit(node.test)
-        return self.loop(node)
-    def loop(self, node):
-        "Three notes around and in a loop, unless its lanes are in step without them."
-        even = self.is_even(node)
+    def visit_For(self, node):
         node.body = [s for child in node.body for s in self.listed(child)]
-        if even or has_barrier(node): return node
+        if has_barrier(node): return node
         site = self.site(node, type(node).__name__.lower())
         node.body[:0] = self.mark(TURN, site)
         around = [*self.mark(ENTER, site), node, *self.mark(LEAVE, site)]
         return [ast.copy_location(s, node) for s in around]
+    def visit_While(self, node):
+        node.test = self.visit(node.test)
+        return self.visit_For(node)
     def listed(self, node):
+        "What becomes of a statement, as a list."
         new = self.visit(node)
         return new if isinstance(new, list) else [new]
     def mark(self, what, site): return statements(f"_mark({what}, {site}, 0, _t, _phase, _b, _log)")
-    def is_even(self, loop):
-        "Is it a loop over a range of constants, with no other way through?"
-        if any(isinstance(n, _WAYS) for n in ast.walk(loop)): return False
-        return all(self.is_constant(n) for f in ast.walk(loop) if isinstance(f, ast.For)
-            for n in ast.walk(f.iter))
-    def is_constant(self, node):
-        return isinstance(node, _KNOWN) or isinstance(node, ast.Name) and node.id in self.globals
 
 # %% ../../nbs/profiler/3_follow.ipynb #profiler-3-follow-008
 class _Conditions:
@@ -67,10 +56,7 @@ class _Arithmetic:
 
 class _Follow(_Loops, _Conditions, _Arithmetic, ast.NodeTransformer):
     "All notes in one function. Indices and the statements in `skip` stay as they are."
-    def __init__(self, tree, site, skip):
-        names = [n for n in ast.walk(tree) if isinstance(n, ast.Name)]
-        own = {n.id for n in names if isinstance(n.ctx, ast.Store)}
-        self.globals = {n.id for n in names} - own - {a.arg for a in tree.args.args}
+    def __init__(self, site, skip):
         self.site, self.skip = site, skip
     def visit(self, node): return node if node in self.skip else super().visit(node)
     def visit_Subscript(self, node): return node
@@ -78,11 +64,9 @@ class _Follow(_Loops, _Conditions, _Arithmetic, ast.NodeTransformer):
         node.value = self.visit(node.value)
         return node
 
-def follow(
-    tree, # FunctionDef of a lowered kernel or of a device function, whose indices are checked
-    site, # Function of (node, word) that numbers a place of the source
-    skip, # Statements that the emulator repeats in each region, and that would be counted in each
-) -> None:
-    """Add the profiler's notes to a kernel, in place: at its loops, its conditions and its
-    floating-point arithmetic."""
-    _Follow(tree, site, skip).visit(tree)
+def follow(tree: ast.FunctionDef, site, skip: list) -> None:
+    """Add the profiler's notes to a lowered kernel or device function, in place: at its loops, its
+    conditions and its floating-point arithmetic. `site(node, word)` gives a number to a place of
+    the source. The statements in `skip` are left as they are: the emulator repeats them in several
+    regions, and they would be counted in each."""
+    _Follow(site, skip).visit(tree)

@@ -70,10 +70,9 @@ def _cost(line):
     return f"{line.per_request:.4g} {one if line.per_request == 1 else line.unit}"
 
 # %% ../../nbs/profiler/8_report.ipynb #profiler-8-report-009
-def report_text(
-    profile, # A KernelProfile
-) -> str:
-    "A profile for a terminal: totals, the kernel's lines with what they ask for, and warnings."
+def report_text(profile) -> str:
+    """A KernelProfile for a terminal: totals, the kernel's lines with what each of them asks for,
+    and warnings."""
     out = [f"{profile.kernel}"] + [f"  {what}: {much}" for what, much in _totals(profile)]
     for number, source in profile.source.items():
         notes = "; ".join(f"{line.kind} {line.array}: {line.accesses:,}, {_cost(line)}/request"
@@ -96,10 +95,9 @@ def _source_row(profile, number, source):
     return _row(number, escape(source), *("<br>".join(map(escape, c)) for c in columns),
         space="pre-wrap")
 
-def report_page(
-    profile, # A KernelProfile
-) -> str: # HTML
-    "A profile for a notebook: totals, the source line by line, warnings, and a picture."
+def report_page(profile) -> str:
+    """A KernelProfile for a notebook, as HTML: totals, the source line by line, warnings, and a
+    picture of the most expensive request."""
     totals = "".join(_row(escape(a), escape(b)) for a, b in _totals(profile))
     heads = "".join(f"<th style='text-align:left'>{h}</th>" for h in ("", profile.kernel, "access",
         "elements", "a request"))
@@ -163,9 +161,8 @@ def _draw_banks(line, lanes):
             body += text(x + 10, y + 8, f"{who[0]}" + "+" * (len(who) > 1), 10)
     return Figure(body, 672, 62 + 16 * deep, title)
 
-def draw_request(
-    line, # Of a profile
-) -> Figure:
-    "The addresses of the fullest request of a line: its sectors, or its passes through the banks."
+def draw_request(line) -> Figure:
+    """The addresses of the fullest request of a profile's Line: its sectors of global memory, or
+    its passes through the banks of shared memory."""
     lanes = {lane: int(o) for lane, o in enumerate(line.sample) if o >= 0}
     return (_draw_banks if line.unit == "passes" else _draw_sectors)(line, lanes)

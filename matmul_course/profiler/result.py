@@ -20,12 +20,13 @@ from .warp import SECTOR
 from ..tools.figure import Figure
 
 # %% ../../nbs/profiler/9_result.ipynb #profiler-9-result-006
-Line = namedtuple("Line", "source line text array kind accesses per_request unit sample")
+# One access to one array in a line of a kernel: what it is, how often it is made, what it costs
+Line = namedtuple("Line", """source line text array kind accesses per_request unit sample requests
+    units itemsize""")
+# A race: two threads touch one element, one of them writes, and no barrier is between
 Conflict = namedtuple("Conflict", "block phase array index threads blocks lines")
+# An index outside of its array, and the thread that used it
 OutOfBounds = namedtuple("OutOfBounds", "array index shape block thread line")
-Line.__doc__ = "One kind of access in one line of a kernel, and what a request of it costs."
-Conflict.__doc__ = "A race: two threads touch one element, one writes, and no barrier is between."
-OutOfBounds.__doc__ = "An index outside of its array, and the thread that used it."
 
 @dataclass
 class KernelProfile:
@@ -50,17 +51,14 @@ class KernelProfile:
     lines: list             # Of Line
     bytes_requested: int    # 32 x the sectors of all requests: what L1 is asked for
     source: dict            # Line -> text, of the kernel
-    def bound(self,
-        gpu: GPU | str, # A GPU, or its name
-    ) -> float: # seconds
-        "The larger of FLOP / peak and bytes touched / bandwidth. No run is shorter."
+    def bound(self, gpu: GPU | str) -> float:
+        """Seconds that no run on a GPU, or on one of that name, is shorter than: the larger of
+        FLOP / peak and bytes touched / bandwidth."""
         return gpu_named(gpu).bound(self.flop, self.bytes_touched)
-    def picture(self,
-        line: int | None = None,  # Of the source; None for the line with the most per request
-        array: str | None = None, # Its name; None for any
-    ) -> Figure:
-        """The addresses that a warp touches in one request of that line. Raises ValueError where
-        there is none."""
+    def picture(self, line: int | None = None, array: str | None = None) -> Figure:
+        """The addresses that a warp touches in one request of a line of the source and of the
+        array of that name. Without them, it is the request that costs the most. Raises ValueError
+        where there is none."""
         found = [l for l in self.lines if line in (None, l.line) and array in (None, l.array)]
         if found: return draw_request(max(found, key=lambda l: l.per_request))
         raise ValueError(f"line {line}, array {array}: no access; try one of "
@@ -69,8 +67,7 @@ class KernelProfile:
     def _repr_html_(self): return report_page(self)
 
 # %% ../../nbs/profiler/9_result.ipynb #profiler-9-result-009
-_KINDS = {LOAD: ("load",), STORE: ("store",), UPDATE: ("load", "store"), ATOMIC: ("load", "store")}
-_Use = namedtuple("_Use", "where array kinds shared itemsize accesses requests units sample")
+_KINDS = {LOAD: "load", STORE: "store", UPDATE: "load+store", ATOMIC: "load+store"}
 
 class _Reader:
     "What was counted, by the names that the kernel's author knows."
@@ -84,41 +81,43 @@ class _Reader:
         self.shapes += [a.shape for a in run.arrays]
         self.places = {name: self.total(lambda c: c.places[name])
             for name in ("accesses", "requests", "units")}
-        self.uses = list(self.all_uses())
+        self.lines = list(self.all_lines())
     def total(self, count):
         "The sum of a count over the whole grid."
         return sum(n * count(self.counted[block]) for block, n in self.weights.items())
     def where(self, site): return self.unit.where(self.run.compiled.sites[site - 1][0])
-    def all_uses(self):
-        "Each access that came to be."
+    def all_lines(self):
+        "A Line for each access that came to be."
         kinds = np.max([c.kinds for c in self.counted.values()], axis=0)
         for site, r in np.argwhere(self.places["requests"][:, :-1]).tolist():
+            source, line, text = self.where(site)
             accesses, requests, units = (p[site, r].item() for p in self.places.values())
             fullest = max((c.fullest[site] for c in self.counted.values()),
                 key=lambda request: request["active"])
-            yield _Use(where=self.where(site), array=self.names[r], kinds=_KINDS[int(kinds[site])],
-                shared=r < len(self.unit.shared), itemsize=int(self.run.roots[r, 2]),
-                accesses=int(accesses), requests=requests, units=units,
-                sample=fullest["lanes"].copy())
+            yield Line(source=source.name, line=line, text=text, array=self.names[r],
+                kind=_KINDS[int(kinds[site])], accesses=int(accesses), requests=int(requests),
+                units=units, per_request=units / requests, sample=fullest["lanes"].copy(),
+                unit="passes" if r < len(self.unit.shared) else "sectors",
+                itemsize=int(self.run.roots[r, 2]))
+    def sums(self, unit, value):
+        "(array, kind) -> sum of a value of its lines, for those that cost sectors or passes."
+        out = Counter()
+        for line in self.lines:
+            for kind in line.kind.split("+") * (line.unit in unit):
+                out[line.array, kind] += value(line)
+        return out
     def accesses(self, kind):
         "Array -> elements that are accessed in that way."
-        out = Counter()
-        for use in self.uses:
-            if kind in use.kinds: out[use.array] += use.accesses
-        return out
-    def means(self, shared):
+        found = self.sums(("sectors", "passes"), lambda line: line.accesses)
+        return Counter({array: n for (array, k), n in found.items() if k == kind})
+    def means(self, unit):
         "(array, kind) -> sectors or passes per request."
-        units, requests = Counter(), Counter()
-        for use, kind in ((u, k) for u in self.uses if u.shared == shared for k in u.kinds):
-            units[use.array, kind] += use.units
-            requests[use.array, kind] += int(use.requests)
+        units = self.sums([unit], lambda line: line.units)
+        requests = self.sums([unit], lambda line: line.requests)
         return {key: units[key] / n for key, n in requests.items()}
-    def bytes_of(self, kind):
-        "Bytes of global memory that are asked for, element by element."
-        return sum(u.accesses * u.itemsize for u in self.uses if kind in u.kinds and not u.shared)
-    def bytes_requested(self):
-        "Bytes in all sectors of all requests."
-        return int(sum(SECTOR * u.units * len(u.kinds) for u in self.uses if not u.shared))
+    def global_bytes(self, value, kinds=("load", "store")):
+        "The sum of a value over the accesses to global memory."
+        return sum(n for (_, k), n in self.sums(["sectors"], value).items() if k in kinds)
     def bytes_touched(self, complete):
         "(Bytes of the distinct sectors of global memory, whether that is all of them)."
         found, skews = [], self.run.skews
@@ -136,12 +135,6 @@ class _Reader:
             met[line] += self.places["requests"][site, -1].item()
             parted[line] += self.places["units"][site, -1].item()
         return {line: parted[line] / n for line, n in met.items() if parted[line]}
-    def lines(self):
-        for u in self.uses:
-            source, line, text = u.where
-            yield Line(source=source.name, line=line, text=text, array=u.array,
-                kind="+".join(u.kinds), accesses=u.accesses, per_request=u.units / u.requests,
-                unit="passes" if u.shared else "sectors", sample=u.sample)
 
 # %% ../../nbs/profiler/9_result.ipynb #profiler-9-result-011
 def _index(run, shape, r, offset):
@@ -172,13 +165,10 @@ def _all_outside(reader, rows):
             thread=position(int(part["thread"][0]), run.block),
             line=reader.where(part["site"][0])[1])
 
-def read_profile(
-    run: Run,
-    weights: dict,  # Block, or None for the whole grid -> how many it stands for
-    counted: dict,  # Block -> its Counted
-    complete: bool, # Do the blocks stand for the whole grid, and are not just named?
-) -> KernelProfile:
-    "The profile of what was counted."
+def read_profile(run: Run, weights: dict, counted: dict, complete: bool) -> KernelProfile:
+    """The profile of what was counted. For each block, or for None as the whole grid, `weights`
+    says how many it stands for, and `counted` holds its Counted. `complete` is False where a caller
+    has named the blocks, so that they need not stand for the others."""
     reader, sampled = _Reader(run, weights, counted), None not in counted
     bytes_touched, all_known = reader.bytes_touched(complete)
     threads = math.prod(run.grid) * math.prod(run.block)
@@ -187,11 +177,13 @@ def read_profile(
     return KernelProfile(kernel=run.kernel.__name__, grid=run.grid, block=run.block,
         sampled=sampled, exact=not sampled or complete and all_known and alike(run.grid, counted),
         loads=reader.accesses("load"), stores=reader.accesses("store"),
-        bytes_read=reader.bytes_of("load"), bytes_written=reader.bytes_of("store"),
-        bytes_touched=bytes_touched, bytes_requested=reader.bytes_requested(),
-        sectors=reader.means(shared=False), bank_passes=reader.means(shared=True),
+        bytes_read=reader.global_bytes(lambda l: l.accesses * l.itemsize, ["load"]),
+        bytes_written=reader.global_bytes(lambda l: l.accesses * l.itemsize, ["store"]),
+        bytes_requested=int(reader.global_bytes(lambda l: SECTOR * l.units)),
+        bytes_touched=bytes_touched, sectors=reader.means("sectors"),
+        bank_passes=reader.means("passes"),
         races=[race for c in counted.values() for race in _conflicts(reader, c.races)],
         out_of_bounds=[o for c in counted.values() for o in _all_outside(reader, c.outside)],
         idle_lanes=1 - reader.total(lambda c: c.storing) / threads,
         flop=round(reader.total(lambda c: c.flop)), divergent=reader.divergent(),
-        lines=list(reader.lines()), source=source)
+        lines=reader.lines, source=source)

@@ -16,46 +16,37 @@ from .warp import SECTOR
 
 # %% ../../nbs/profiler/6_sample.ipynb #profiler-6-sample-005
 MOST_ACCESSES = 2**26 # of a whole grid that is run: some seconds
-_MOST_ROWS = 2**25    # of a trace, which is 0.8 GB
-_FEW_ROWS = 2**18
+_MOST_ROWS = 2**23    # of a trace, which takes 0.2 GB where it is full
+_FEW_ROWS = 2**17     # of a trace that several blocks share
 
-def axis_sample(
-    n: int, # Blocks along one axis of the grid
-) -> dict[int, int]: # Block -> how many it stands for
-    """The blocks along one axis that are run for all: the first, two from between, and the last;
-    all of them, if there are no more than four."""
+def axis_sample(n: int) -> dict[int, int]:
+    """The blocks along an axis of n blocks that are run for all, and how many each stands for: the
+    first, two from between, and the last; all of them, if there are no more than four."""
     return {i: 1 for i in range(n)} if n <= 4 else {0: 1, 1: n - 3, 2: 1, n - 1: 1}
 
-def grid_sample(
-    grid: tuple[int, int, int], # Blocks along x, y and z
-) -> dict[tuple, int]: # (x, y, z) -> how many blocks it stands for
-    "The blocks of a grid that are run for all: every combination of `axis_sample` on its axes."
+def grid_sample(grid: tuple[int, int, int]) -> dict[tuple, int]:
+    """The blocks (x, y, z) of a grid that are run for all, and how many each stands for: every
+    combination of `axis_sample` on the three axes."""
     axes = [axis_sample(n).items() for n in grid]
     return {tuple(i for i, _ in c): math.prod(w for _, w in c) for c in product(*axes)}
 
 # %% ../../nbs/profiler/6_sample.ipynb #profiler-6-sample-010
-def _skew(
-    a, # Device or host array
-) -> int: # bytes
-    "How far an array starts off a sector. An allocation starts on one; a view of it may not."
+def _skew(a):
+    "By how many bytes an array starts off a sector. An allocation starts on one, a view may not."
     view = getattr(a, "_memory", None)
     base = view
     while isinstance(getattr(base, "base", None), np.ndarray): base = base.base
     return 0 if view is None else (view.ctypes.data - base.ctypes.data) % SECTOR
 
 class Run:
-    "A kernel and its arguments, ready to be run block by block under the profiler's eyes."
-    def __init__(self,
-        kernel, # From the emulator's `as_kernel`
-        grid,   # Blocks, up to three numbers
-        block,  # Threads per block, up to three numbers
-        args,   # As for a launch
-        shared, # Dynamic shared memory, bytes
-    ):
+    """A kernel from the emulator's `as_kernel` and its arguments, ready to be run block by block
+    under the profiler's eyes. Grid, block, arguments and the bytes of dynamic shared memory are
+    those of a launch."""
+    def __init__(self, kernel, grid, block, args, shared):
         skews = [_skew(a) for a in args if isinstance(getattr(a, "_memory", a), np.ndarray)]
         self.compiled, self.grid, self.block, self.args = ready(kernel, grid, block, args, shared,
             profiling())
-        self.kernel, self.shared, self.at_once, self.rows = kernel, shared, 1, _FEW_ROWS
+        self.kernel, self.shared, self.at_once = kernel, shared, 1
         self.roots = root_rows(self.compiled.unit, self.args)
         self.skews = np.array([0] * (len(self.roots) - len(skews)) + skews, np.int64)
         self.arrays = [a for a in self.args if isinstance(a, np.ndarray)]
@@ -64,29 +55,19 @@ class Run:
         "Set the arrays to what they were before the first run."
         for a, old in zip(self.arrays, self.before):
             if a.flags.writeable: a[...] = old
-    def blocks(self,
-        first, last, # Numbers of blocks, counted along x, then y, then z; the last one not
-    ) -> Counted:
-        """Run some blocks and count what they ask of memory. Raises ValueError where a block makes
-        too many accesses to be kept, and what a launch raises."""
-        while (counted := self._attempt(first, last)) is None:
-            self.put_back()
-            self.rows *= 2
-            if self.rows > _MOST_ROWS:
-                raise ValueError(f"{self.kernel.__name__}: a block makes too many accesses to "
-                    f"be profiled; use smaller arrays")
-        return counted
-    def _attempt(self, first, last):
-        "Run and count; None if the trace is too small."
-        counter = TraceCounter(self.roots, self.rows, self.skews, len(self.compiled.sites))
+    def blocks(self, first: int, last: int) -> Counted:
+        """Run the blocks from number `first` to before `last`, counted along x, then y, then z, and
+        count what they ask of memory. Raises ValueError where a block makes too many accesses to be
+        kept, and what a launch raises."""
+        counter = TraceCounter(self.roots, _MOST_ROWS, self.skews, len(self.compiled.sites))
         for b in range(first, last, self.at_once):
             self._launch(b, min(last, b + self.at_once), counter.log)
-            rows = int(counter.log.now["rows"][0])
-            if rows > self.rows: return None
+            if (rows := int(counter.log.now["rows"][0])) > _MOST_ROWS:
+                self.put_back()
+                raise ValueError(f"{self.kernel.__name__}: a block makes too many accesses to "
+                    f"be profiled; use smaller arrays")
             counter.count()
-        # next time as many blocks as fill half the trace; but shared arrays of another block lie
-        # elsewhere, and the log knows only the last block's
-        if not self.compiled.unit.shared: self.at_once = max(1, self.rows // (2 * rows + 1))
+        if not self.compiled.unit.shared: self.at_once = max(1, _FEW_ROWS // (rows + 1))
         return counter.result()
     def _launch(self, first, last, log):
         err = np.zeros(8, np.int64)
@@ -99,20 +80,18 @@ class Run:
         report(self.compiled, self.grid, self.block, err)
 
 # %% ../../nbs/profiler/6_sample.ipynb #profiler-6-sample-016
-def choose(run: Run) -> dict: # Block, or None for the whole grid -> how many it stands for
-    """The blocks to run: the whole grid, or a sample where that would make more than
-    `MOST_ACCESSES` accesses, estimated from a block in the middle."""
+def choose(run: Run) -> dict:
+    """The blocks to run, and how many each stands for: None for the whole grid, or a sample where
+    that would make more than `MOST_ACCESSES` accesses, estimated from a block in the middle."""
     middle = sum(math.prod(run.grid[:a]) * (run.grid[a] // 2) for a in range(3))
     accesses = run.blocks(middle, middle + 1).places["accesses"].sum() * math.prod(run.grid)
     run.put_back()
     return grid_sample(run.grid) if accesses > MOST_ACCESSES else {None: 1}
 
-def run_chosen(
-    run: Run,
-    chosen, # Blocks (x, y, z), or None for the whole grid
-) -> dict: # Block -> its Counted
-    """Run the chosen blocks, each on the arrays as they were. In the end these are as a launch
-    leaves them, or untouched if not all blocks were run or an index was out of bounds."""
+def run_chosen(run: Run, chosen) -> dict:
+    """Run the chosen blocks (x, y, z), or None for the whole grid, each on the arrays as they were;
+    gives the Counted of each. In the end the arrays are as a launch leaves them, or untouched if
+    not all blocks were run or an index was out of bounds."""
     out = {}
     for block in chosen:
         x, y, z = block or (0, 0, 0)
@@ -137,13 +116,10 @@ def _shifts(grid, offsets, block):
         if by: out[axis] = [by * (k - 1) for k in (1, *range(3, grid[axis] - 1))]
     return out
 
-def touched(
-    grid,    # Blocks along x, y and z
-    offsets, # Block, or None for the whole grid -> offsets of the elements that it touches, bytes
-    size,    # Of the array, bytes
-) -> tuple[int, bool]:
+def touched(grid: tuple, offsets: dict, size: int) -> tuple[int, bool]:
     """The number of distinct sectors of an array that the whole grid touches, and whether that is
-    known to be all of them."""
+    known to be all of them. `offsets` holds for each block, or for None as the whole grid, where
+    the elements lie that it touches; they and the size of the array are in bytes."""
     hit, exact = np.zeros(size // SECTOR + 1, bool), True
     for block, here in offsets.items():
         shifts = _shifts(grid, offsets, block)
@@ -153,10 +129,8 @@ def touched(
             hit[there[(there >= 0) & (there < len(hit))]] = True
     return int(hit.sum()), exact
 
-def alike(
-    grid,    # Blocks along x, y and z
-    counted, # Block, or None for the whole grid -> its Counted
-) -> bool:
-    "Do the two blocks from between agree on every count, along each axis of a sampled grid?"
+def alike(grid: tuple, counted: dict) -> bool:
+    """Do the two blocks from between agree on every count, along each axis of a sampled grid?
+    `counted` holds the Counted of each block."""
     return all((counted[block].places == counted[after].places).all()
         for block in counted for _, after in _neighbours(grid, block))

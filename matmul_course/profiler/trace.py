@@ -29,11 +29,9 @@ TRACE_ROW = np.dtype([
     ("what", "i2")])  # LOAD, STORE, UPDATE, ATOMIC, ENTER, TURN, LEAVE, BRANCH, OUTSIDE_INDEX
 _LOG_NOW = np.dtype([("rows", "i8"), ("flop", "i8")])
 
-def new_log(
-    roots, # Rows of the emulator's `root_rows`
-    rows,  # That the trace has room for
-) -> Log:
-    "An empty log. Rows of the trace that do not fit are counted, but not kept."
+def new_log(roots: np.ndarray, rows: int) -> Log:
+    """An empty log, for arrays at the addresses `roots` (from the emulator's `root_rows`). Its trace
+    has room for that many rows; those that do not fit are counted, but not kept."""
     return Log(roots.copy(), np.empty(rows, TRACE_ROW), np.zeros(1, _LOG_NOW))
 
 # %% ../../nbs/profiler/4_trace.ipynb #profiler-4-trace-007

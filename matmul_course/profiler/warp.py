@@ -41,12 +41,10 @@ def _leaders(offsets, first, last, shift):
     return bits
 
 @light_jit
-def distinct(
-    offsets, # Of the 32 lanes of one request, bytes; -1 for an idle lane
-    shift,   # A unit has 2**shift bytes: 5 for a sector
-):
-    """The number of different units of `2**shift` bytes that the lanes of one request touch. With
-    a shift of 5 this is the number of sectors that global memory moves for the request."""
+def distinct(offsets, shift):
+    """The number of different units of `2**shift` bytes that the 32 lanes of one request touch, for
+    their offsets in bytes, -1 for an idle lane. With a shift of 5 this is the number of sectors
+    that global memory moves for the request."""
     bits, n = _leaders(offsets, 0, 32, shift), 0
     while bits: bits &= bits - 1; n += 1
     return n
@@ -65,12 +63,11 @@ def _busiest(offsets, first, last, shift):
     return most
 
 @light_jit
-def bank_passes(
-    offsets,  # Of the 32 lanes of one request within shared memory, bytes; -1 for an idle lane
-    itemsize, # Of an element, bytes
-):
-    """The number of passes that shared memory needs for one request; 1.0 means no conflict. It is
-    a mean where elements of 8 or 16 bytes split the request into parts."""
+def bank_passes(offsets, itemsize):
+    """The number of passes that shared memory needs for one request; 1.0 means no conflict. The
+    request is the offsets of its 32 lanes within shared memory, -1 for an idle lane; they and the
+    size of an element are in bytes. The result is a mean where elements of 8 or 16 bytes split the
+    request into parts."""
     shift = 2 if itemsize <= 4 else 3 if itemsize == 8 else 4
     at_once, total, parts = 128 >> shift, 0, 0
     for first in range(0, 32, at_once):
