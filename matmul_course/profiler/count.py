@@ -16,7 +16,7 @@ from .warp import bank_passes, distinct, light_inline, light_jit
 # %% ../../nbs/profiler/5_count.ipynb #profiler-5-count-007
 MOST_OUTSIDE = 2**16 # indices out of bounds that are listed
 _NESTED = 64         # Loops within loops that are told apart
-_AHEAD = 16          # Requests that a lane may leave out at once before lanes are matched by sorting
+_AHEAD = 16          # Requests that a lane may leave out at once, without sorting
 _PIECE = 2**15       # Rows of the trace that are counted together, at least
 
 def _records(names): return np.dtype([(name, "i8") for name in names.split()])
@@ -85,7 +85,7 @@ def _request(key, tables):
     return now.requests - 1
 
 @light_inline
-def _step(key, site, column, value, tables):
+def _take_part(key, site, column, value, tables):
     "A thread's part in a request."
     now = tables.now[0]
     step = tables.steps[now.steps]
@@ -95,28 +95,28 @@ def _step(key, site, column, value, tables):
 
 # %% ../../nbs/profiler/5_count.ipynb #profiler-5-count-015
 @light_inline
-def _turn(turn, level, now):
+def _begin_turn(turn, level, now):
     "A turn of a loop is a path of its own."
     now.visits += 1
     level.turn, level.path, level.visit = turn, _mixed(level.entry, turn), now.visits
 
 @light_inline
-def _loop(row, column, tables):
+def _pass_loop(row, column, tables):
     "A loop begins, makes a turn, or ends."
     now, levels = tables.now[0], tables.levels
     if row.what == ENTER:
         entry = _key(row.site, column, tables)
         now.depth = min(now.depth + 1, _NESTED - 1)
         levels[now.depth].loop, levels[now.depth].entry = row.site, entry
-        _turn(0, levels[now.depth], now)
+        _begin_turn(0, levels[now.depth], now)
         return
     while now.depth > 1 and levels[now.depth].loop != row.site: now.depth -= 1
     level = levels[now.depth]
     if row.what == TURN:
-        _turn(level.turn + 1, level, now)
+        _begin_turn(level.turn + 1, level, now)
         return
     now.depth -= 1
-    _step(_mixed(level.entry, -1), row.site, column, level.turn, tables)
+    _take_part(_mixed(level.entry, -1), row.site, column, level.turn, tables)
 
 # %% ../../nbs/profiler/5_count.ipynb #profiler-5-count-018
 @light_inline
@@ -153,7 +153,7 @@ def _access(row, tables):
     if row.what != LOAD and not array.shared and tables.stored[row.thread] != block:
         tables.stored[row.thread] = block
         tables.now[0].storing += 1
-    _step(_key(row.site, r, tables), row.site, r, offset + array.skew, tables)
+    _take_part(_key(row.site, r, tables), row.site, r, offset + array.skew, tables)
     _touch(r, offset, row, tables)
 
 # %% ../../nbs/profiler/5_count.ipynb #profiler-5-count-021
@@ -165,9 +165,9 @@ def _walk(rows, first, tables):
         row = rows[i]
         if _arrive(row, tables) and i >= first + _PIECE: return i
         if row.what < ENTER: _access(row, tables)
-        elif row.what < BRANCH: _loop(row, none, tables)
+        elif row.what < BRANCH: _pass_loop(row, none, tables)
         elif row.what == BRANCH:
-            _step(_key(row.site, none, tables), row.site, none, row.value, tables)
+            _take_part(_key(row.site, none, tables), row.site, none, row.value, tables)
     return len(rows)
 
 @light_jit
@@ -192,7 +192,7 @@ def _settle(steps, requests, tables):
 
 # %% ../../nbs/profiler/5_count.ipynb #profiler-5-count-023
 Counted = namedtuple("Counted", "places kinds fullest offsets races outside flop storing")
-# places: accesses, requests and units by [place of the source, array], conditions in the last column
+# places: accesses, requests and units by [place of the source, array]; conditions in a last column
 # kinds, fullest: by place, LOAD, STORE, UPDATE or ATOMIC, and its request with the most lanes
 # offsets: of the elements that were touched, bytes, sorted, for each array
 # races, outside: a record for each race, and the rows of the trace for indices out of bounds
@@ -217,8 +217,9 @@ class TraceCounter:
         arrays["first"] = np.cumsum(cells) - cells
         self.tables = _Tables(roots=self.log.roots, arrays=arrays, now=np.zeros(1, _NOW),
             levels=np.zeros(_NESTED, _LEVEL), passed=np.zeros((_NESTED, *width), _PASSED),
-            steps=None, listed=None, races=None, places=np.zeros(width, _PLACE), kinds=np.zeros(sites + 1, np.int64),
-            fullest=np.zeros(sites + 1, _REQUEST), stored=np.full(1024, -1),
+            steps=None, listed=None, races=None, places=np.zeros(width, _PLACE),
+            kinds=np.zeros(sites + 1, np.int64), fullest=np.zeros(sites + 1, _REQUEST),
+            stored=np.full(1024, -1),
             cell_numbers=np.zeros(cells.sum(), np.int32), cells=np.empty(0, _CELL))
     def count(self) -> None:
         "Count the rows of the trace, and empty it."

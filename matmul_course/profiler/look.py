@@ -10,7 +10,7 @@ import math
 import numpy as np
 from ..emulator.run import as_kernel
 from .result import KernelProfile, read_profile
-from .sample import Run, choose, run_chosen
+from .sample import Run, blocks_to_run, run_chosen
 
 # %% ../../nbs/profiler/1_look.ipynb #profiler-1-look-007
 def profile(
@@ -26,7 +26,7 @@ def profile(
     were. Races and indices out of bounds are listed in the profile. Any other error is raised, as a
     launch raises it, and ValueError for blocks that are not in the grid."""
     run = Run(as_kernel(kernel), grid, block, tuple(map(_host, args)), shared)
-    weights = choose(run) if blocks is None else _named_blocks(blocks, run.grid)
+    weights = blocks_to_run(run) if blocks is None else _named_blocks(blocks, run.grid)
     return read_profile(run, weights, run_chosen(run, weights), complete=blocks is None)
 
 def _named_blocks(blocks, grid):

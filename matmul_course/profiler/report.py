@@ -58,11 +58,12 @@ def _warnings(profile):
             "looked for.")
     for line, share in p.divergent.items():
         yield f"Line {line}: in {share:.1%} of the cases the lanes of a warp part."
-    if p.races: yield f"{len(p.races):,} races. The first: {_race_text(p.races[0])}"
-    if p.out_of_bounds:
-        more = " at least" * (len(p.out_of_bounds) >= MOST_OUTSIDE)
-        yield f"{len(p.out_of_bounds):,} indices out of bounds{more}. The first: " + _outside_text(
-            p.out_of_bounds[0])
+    races, outside = len(p.races), len(p.out_of_bounds)
+    if races: yield f"{races:,} race{'s'[races == 1:]}. The first: {_race_text(p.races[0])}"
+    if outside:
+        found = f"{outside:,} {'index' if outside == 1 else 'indices'} out of bounds"
+        more = " at least" * (outside >= MOST_OUTSIDE)
+        yield f"{found}{more}. The first: {_outside_text(p.out_of_bounds[0])}"
 
 def _cost(line):
     "Sectors or passes, as a number with its noun."
@@ -80,11 +81,11 @@ def report_text(profile) -> str:
         out.append(f"{number:5} {source:60} {notes}".rstrip())
     return "\n".join(out + [f"! {w}" for w in _warnings(profile)])
 
-_CELL = ("style='text-align:{};padding:1px 8px;vertical-align:top;white-space:{};"
+_TABLE_CELL = ("style='text-align:{};padding:1px 8px;vertical-align:top;white-space:{};"
     "font-family:monospace;font-size:12px'")
 
-def _row(*cells, align="left", space="nowrap"):
-    style = _CELL.format(align, space)
+def _table_row(*cells, align="left", space="nowrap"):
+    style = _TABLE_CELL.format(align, space)
     return f"<tr>{''.join(f'<td {style}>{cell}</td>' for cell in cells)}</tr>"
 
 def _source_row(profile, number, source):
@@ -92,13 +93,13 @@ def _source_row(profile, number, source):
     source = re.sub(r"\s{2,}#", "  #", source)         # a comment far to the right widens the page
     columns = [[f"{l.kind} {l.array}" for l in notes], [f"{l.accesses:,}" for l in notes],
         [_cost(l) for l in notes]]
-    return _row(number, escape(source), *("<br>".join(map(escape, c)) for c in columns),
+    return _table_row(number, escape(source), *("<br>".join(map(escape, c)) for c in columns),
         space="pre-wrap")
 
 def report_page(profile) -> str:
     """A KernelProfile for a notebook, as HTML: totals, the source line by line, warnings, and a
     picture of the most expensive request."""
-    totals = "".join(_row(escape(a), escape(b)) for a, b in _totals(profile))
+    totals = "".join(_table_row(escape(a), escape(b)) for a, b in _totals(profile))
     heads = "".join(f"<th style='text-align:left'>{h}</th>" for h in ("", profile.kernel, "access",
         "elements", "a request"))
     source = "".join(_source_row(profile, *item) for item in profile.source.items())

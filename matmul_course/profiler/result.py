@@ -99,25 +99,24 @@ class _Reader:
                 units=units, per_request=units / requests, sample=fullest["lanes"].copy(),
                 unit="passes" if r < len(self.unit.shared) else "sectors",
                 itemsize=int(self.run.roots[r, 2]))
-    def sums(self, unit, value):
-        "(array, kind) -> sum of a value of its lines, for those that cost sectors or passes."
+    def sums(self, value, unit=""):
+        "(array, kind) -> sum of a value of its lines; with a unit, only of lines that cost it."
         out = Counter()
         for line in self.lines:
-            for kind in line.kind.split("+") * (line.unit in unit):
+            for kind in line.kind.split("+") * (unit in line.unit):
                 out[line.array, kind] += value(line)
         return out
     def accesses(self, kind):
         "Array -> elements that are accessed in that way."
-        found = self.sums(("sectors", "passes"), lambda line: line.accesses)
+        found = self.sums(lambda line: line.accesses)
         return Counter({array: n for (array, k), n in found.items() if k == kind})
     def means(self, unit):
         "(array, kind) -> sectors or passes per request."
-        units = self.sums([unit], lambda line: line.units)
-        requests = self.sums([unit], lambda line: line.requests)
-        return {key: units[key] / n for key, n in requests.items()}
+        units = self.sums(lambda line: line.units, unit)
+        return {key: units[key] / n for key, n in self.sums(lambda l: l.requests, unit).items()}
     def global_bytes(self, value, kinds=("load", "store")):
         "The sum of a value over the accesses to global memory."
-        return sum(n for (_, k), n in self.sums(["sectors"], value).items() if k in kinds)
+        return sum(n for (_, k), n in self.sums(value, "sectors").items() if k in kinds)
     def bytes_touched(self, complete):
         "(Bytes of the distinct sectors of global memory, whether that is all of them)."
         found, skews = [], self.run.skews
@@ -137,7 +136,7 @@ class _Reader:
         return {line: parted[line] / n for line, n in met.items() if parted[line]}
 
 # %% ../../nbs/profiler/9_result.ipynb #profiler-9-result-011
-def _index(run, shape, r, offset):
+def _element_index(run, shape, r, offset):
     "The index of the element at an offset of an array."
     element, own = offset // int(run.roots[r, 2]), r - len(run.compiled.unit.shared)
     if len(shape) == 1: return element
@@ -150,8 +149,9 @@ def _conflicts(reader, rows):
     place = lambda when: position(when >> 32, run.grid)
     for when, r, offset, t, site, earlier, other, other_site in rows.tolist():
         yield Conflict(block=place(when), phase=when & 0xffffffff, array=reader.names[r],
-            index=_index(run, reader.shapes[r], r, offset), blocks=(place(when), place(earlier)),
+            index=_element_index(run, reader.shapes[r], r, offset),
             threads=(position(t, run.block), position(other, run.block)),
+            blocks=(place(when), place(earlier)),
             lines=(where(site)[1], where(other_site)[1]))
 
 def _all_outside(reader, rows):

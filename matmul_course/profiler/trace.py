@@ -30,8 +30,8 @@ TRACE_ROW = np.dtype([
 _LOG_NOW = np.dtype([("rows", "i8"), ("flop", "i8")])
 
 def new_log(roots: np.ndarray, rows: int) -> Log:
-    """An empty log, for arrays at the addresses `roots` (from the emulator's `root_rows`). Its trace
-    has room for that many rows; those that do not fit are counted, but not kept."""
+    """An empty log, for arrays at the addresses `roots`, from the emulator's `root_rows`. Its
+    trace has room for that many rows; those that do not fit are counted, but not kept."""
     return Log(roots.copy(), np.empty(rows, TRACE_ROW), np.zeros(1, _LOG_NOW))
 
 # %% ../../nbs/profiler/4_trace.ipynb #profiler-4-trace-007
@@ -65,18 +65,18 @@ def _flop_typed(value, log):
 # %% ../../nbs/profiler/4_trace.ipynb #profiler-4-trace-009
 def _within(shape, index): "Is each number of an index inside?"
 def _origin(index): "The index of element 0."
-def _note(index, site, t, phase, block, log): "A row for each number of an index."
+def _note_index(index, site, t, phase, block, log): "A row for each number of an index."
 
 _OPTIONS = dict(forceinline=True)
 
-def _numbers(index):
+def _index_texts(index):
     "The texts of the numbers that make up an index."
     if not isinstance(index, types.BaseTuple): return ["index"]
     return [f"index[{i}]" for i in range(index.count)]
 
 @overload(_within, jit_options=_OPTIONS)
 def _within_typed(shape, index):
-    inside = [f"0 <= {n} < shape[{i}]" for i, n in enumerate(_numbers(index))]
+    inside = [f"0 <= {n} < shape[{i}]" for i, n in enumerate(_index_texts(index))]
     return eval(f"lambda shape, index: {' and '.join(inside)}")
 
 @overload(_origin, jit_options=_OPTIONS)
@@ -84,10 +84,10 @@ def _origin_typed(index):
     if not isinstance(index, types.BaseTuple): return lambda index: 0
     return eval(f"lambda index: ({'0, ' * index.count})")
 
-@overload(_note)
-def _note_typed(index, site, t, phase, block, log):
+@overload(_note_index)
+def _note_index_typed(index, site, t, phase, block, log):
     rows = [f"_mark({OUTSIDE_INDEX + axis}, site, {n}, t, phase, block, log)"
-        for axis, n in enumerate(_numbers(index))]
+        for axis, n in enumerate(_index_texts(index))]
     return eval(f"lambda index, site, t, phase, block, log: ({', '.join(rows)},)")
 
 @light_inline
@@ -98,7 +98,7 @@ def _seen(array, index, kind, site, t, phase, block, err, log):
         address = address_of(array, index)
         if address >= 0: _mark(kind, site, address, t, phase, block, log)
         return index
-    _note(index, site, t, phase, block, log)
+    _note_index(index, site, t, phase, block, log)
     if not _within(shape, _origin(index)): raise IndexError("an empty array")
     return _origin(index)
 
