@@ -8,10 +8,10 @@ from .tools.checks import (
 from .tools.timing import bench as bench
 from .tools.machine import this_machine as this_machine
 from .app.ladder import rung as rung, rungs as rungs, race as race
-from .app.exercises import predict as predict, predictions as predictions
+from .app.predictions import predict as predict, predictions as predictions
 from .gpu.choice import cuda as cuda
 from .gpu.compiler import compile_kernel as compile_kernel
-from .profiler.run import profile as profile
+from .profiler.look import profile as profile
 from .loops import matmul_loops as matmul_loops
 from .numba_dot import dot as dot, matmul_dot as matmul_dot
 from .elementwise import (

@@ -8,7 +8,8 @@ from numba import float32, float64
 from matmul_course.emulator import run as emulator
 from matmul_course.emulator.run import SimpleCuda, launch_simply, position
 from matmul_course.gpu.choice import Cuda
-from matmul_course.profiler.run import GPU, bank_passes, profile
+from matmul_course.profiler import GPU, profile
+from matmul_course.profiler.warp import bank_passes
 
 cuda = Cuda()
 
@@ -160,14 +161,14 @@ def test_a_sample_stands_for_the_whole(monkeypatch):
     kernel, arrays = define(NAIVE.format("c, r")), matrices(75, 6, 91)
     grid, block = (12, 10), (8, 8)
     whole = profile(kernel, grid, block, *arrays.values())
-    monkeypatch.setattr("matmul_course.profiler.run.MOST_ACCESSES", 0)
+    monkeypatch.setattr("matmul_course.profiler.sample.MOST_ACCESSES", 0)
     some = profile(kernel, grid, block, *arrays.values())
     assert some.sampled and not whole.sampled
     for name in ("loads", "stores", "bytes_read", "bytes_written", "bytes_touched", "idle_lanes", "flop", "bytes_requested"):
         assert getattr(some, name) == getattr(whole, name), name
 
 def test_a_sample_that_does_not_stand_for_the_whole_says_so(monkeypatch):
-    monkeypatch.setattr("matmul_course.profiler.run.MOST_ACCESSES", 0)
+    monkeypatch.setattr("matmul_course.profiler.sample.MOST_ACCESSES", 0)
     gather = define("def kernel(A, C):\n    i = cuda.grid(1)\n    C[i] = A[int(A[i])]\n")
     A = np.random.default_rng(0).permutation(640).astype(np.float32)
     assert not profile(gather, 20, 32, A, np.zeros(640, np.float32)).exact
@@ -193,6 +194,39 @@ def test_a_function_called_twice_makes_two_requests():
     get = cuda.jit(device=True)(define("def kernel(a, i): return a[i]\n"))
     kernel = define("def kernel(a, out):\n    i = cuda.grid(1)\n    out[i] = get(a, i) + get(a, 8 * i)\n", get=get)
     assert profile(kernel, 1, 32, np.zeros(256, np.float32), np.zeros(32, np.float32)).sectors["a", "load"] == (4 + 32) / 2
+
+def test_a_loop_in_a_function_called_twice():
+    "Each call's turns are requests of their own, whichever way the lanes went in the other call."
+    total = cuda.jit(device=True)(define("def kernel(a, first, n):\n    acc = float32(0)\n    for k in range(n): acc += a[first + k]\n    return acc\n"))
+    kernel = define("def kernel(a, out):\n    i = cuda.grid(1)\n    out[i] = total(a, 8 * i, i % 2) + total(a, i, 3)\n", total=total)
+    p = profile(kernel, 1, 32, np.zeros(256, np.float32), np.zeros(32, np.float32))
+    assert p.loads["a"] == 16 + 3 * 32
+    assert p.sectors["a", "load"] == (16 + 4 + 5 + 5) / 4          # lanes 1, 3, 5, …; then three times all lanes in a row
+
+def test_loads_in_the_head_of_a_loop_are_matched():
+    "Before the first turn and after each: lanes that leave earlier load less."
+    kernel = define("def kernel(a, out):\n    i = cuda.grid(1)\n    k = 0\n    while a[8 * i + k] > k: k += 1\n    out[i] = k\n")
+    p = profile(kernel, 1, 32, np.repeat(np.arange(32) % 3, 8).astype(np.float32), np.zeros(32, np.float32))
+    assert p.loads["a"] == sum(1 + i % 3 for i in range(32))
+    assert p.sectors["a", "load"] == (32 + 21 + 10) / 3             # all lanes, those with 1 or 2 turns, those with 2
+
+@pytest.mark.parametrize("seed", range(4))
+def test_sorting_counts_what_the_list_counts(seed, monkeypatch):
+    "The lanes of a warp are matched along the list of its requests, or by sorting where that fails."
+    from matmul_course.profiler import count
+    walk, sorted_pieces = count._walk, []
+    def sort_all(rows, first, tables):
+        tables.now["unmatched"] = True
+        sorted_pieces.append(first)
+        return walk(rows, first, tables)
+    for kernel, block in ((scattered(seed), (33, 2)), (define(NAIVE.format("c, r")), (16, 3))):
+        arrays = (np.arange(999.), np.zeros(999)) if block == (33, 2) else matrices(6, 7, 32).values()
+        with monkeypatch.context() as m:
+            usual = profile(kernel, 2, block, *map(np.copy, arrays))
+            m.setattr(count, "_walk", sort_all)
+            other = profile(kernel, 2, block, *map(np.copy, arrays))
+        assert str(other) == str(usual) and other.races == usual.races and other.lines
+    assert sorted_pieces
 
 def test_divergence():
     kernel = define("def kernel(x):\n    i = cuda.grid(1)\n    if i % 2: x[i] = 1\n    if i < 32: x[i] += 2\n"

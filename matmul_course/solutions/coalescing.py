@@ -13,7 +13,7 @@ __all__ = ['SECONDS', 'sectors_of_a_stride', 'upside_down', 'BROKEN_TURNS', 'tel
 import numpy as np
 from ..app.exercises import KERNEL, Case, Exercise
 from ..gpu.choice import cuda
-from ..profiler.run import profile
+from ..profiler.look import profile
 
 SECONDS = 30 # The first launch with all checks compiles, on a slow machine for several
 

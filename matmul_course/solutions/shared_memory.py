@@ -14,7 +14,7 @@ import numpy as np
 from numba import float32, int32
 from ..app.exercises import KERNEL, Case, Exercise
 from ..gpu.choice import cuda
-from ..profiler.run import profile
+from ..profiler.look import profile
 
 T = 4        # Threads of a block, and numbers of a tile
 SECONDS = 30 # The first launch with all checks may compile for 5 and more

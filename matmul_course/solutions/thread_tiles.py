@@ -13,7 +13,7 @@ import numpy as np
 from numba import float32
 from ..app.exercises import KERNEL, Case, Exercise
 from ..gpu.choice import cuda
-from ..profiler.run import profile
+from ..profiler.look import profile
 
 SECONDS = 30 # The first launch with all checks may compile for 5 and more
 
