@@ -110,7 +110,7 @@ def gpu_finding() -> Finding:
     return Finding("GPU", str(cuda.get_current_device().name), True)
 
 def disk_finding() -> Finding:
-    from matmul_course.emulator.run import cache_folder
+    from matmul_course.emulator.keep import cache_folder
     folder = cache_folder(os.environ.get("MATMUL_COURSE_CACHE", ""))
     free = shutil.disk_usage(folder).free / 1e9
     do = "" if free > 1 else "Make room: kernels and Numba's machine code are kept there."

@@ -30,9 +30,13 @@ from numba import njit, types
 from numba.extending import overload
 from ..tools.arguments import one_of
 from ..tools.figure import A_COLOR, B_COLOR, C_COLOR, INK, LINE, Figure, rect, text
-from ..emulator.run import (
-    ATOMIC, LOAD, STORE, UPDATE, Watch, _address, as_kernel, clash, expression, find_root,
-    has_barrier, keep_access, plain, position, ready, report, root_rows, shown, statements)
+from ..emulator.source import expression, plain, statements
+from ..emulator.lowering import shown
+from ..emulator.checks import ATOMIC, LOAD, STORE, UPDATE
+from ..emulator.regions import has_barrier
+from ..emulator.races import (
+    Watch, address_of as _address, clash, find_root, keep_access, root_rows)
+from ..emulator.run import as_kernel, position, ready, report
 
 # %% ../../nbs/profiler/run.ipynb #profiler-run-007
 SECTOR = 32 # bytes that global memory moves at least: 2**5
@@ -707,7 +711,7 @@ class Reader:
         self.run, self.tally, self.unit = run, tally, run.compiled.unit
         names = [n for n, a in zip(parameter_names(run.kernel), run.args)
             if isinstance(a, np.ndarray)]
-        self.names = [shown(ast.Name(n)) for n in self.unit.shared] + names
+        self.names = [shown(self.unit, ast.Name(n)) for n in self.unit.shared] + names
         shapes = [shape for shape, _ in self.unit.shared.values()]
         self.shapes = shapes + [a.shape for a in run.arrays]
         self.kinds = np.max([t.kinds for t in tally.blocks.values()], axis=0)
