@@ -13,13 +13,13 @@ from numba.core.errors import TypingError
 from numba.extending import overload
 from .source import expression, holds
 from .lowering import Unit, shown
-from .inference import inner
+from .inference import inner_jit
 
 # %% ../../nbs/emulator/07_checks.ipynb #emulator-07-checks-009
 OUT_OF_BOUNDS, RACING, BARRIER_MISSED, NOT_UNIFORM = 1, 2, 3, 4
 ERROR_SIZE = 8
 
-@inner
+@inner_jit
 def in_bounds(i, n, axis, site, t, err):
     "The index `i` of an axis of size `n`. If it is outside, a record in `err` and an IndexError."
     if 0 <= i < n: return i
@@ -71,7 +71,7 @@ def _is_special(node): return isinstance(node, ast.Constant) and not isinstance(
 def _bounds_text(number, size, axis, site):
     return f"_inside({number}, {size}, {axis}, {site}, _t, _err)"
 
-def _numbers(index, kinds):
+def _number_texts(index, kinds):
     "The texts of the numbers that make up an index, or None if they are not known."
     if isinstance(index, ast.Tuple):
         return None if any(map(_is_special, index.elts)) else list(map(ast.unparse, index.elts))
@@ -86,7 +86,7 @@ class _Indices:
         "The index with its check around it."
         text, site = ast.unparse(array), self.site(node, name)
         new = f"_at({self.shape(text)}, {ast.unparse(index)}, {site}, _t, _err)"
-        if numbers := _numbers(index, self.kinds):
+        if numbers := _number_texts(index, self.kinds):
             new = ", ".join(self.by_number(text, numbers, node, site, name))
             if len(numbers) > 1 or isinstance(index, ast.Tuple): new = f"({new},)"
         # a Watch checks by itself, for a profiler goes on where a launch would end; arrays that
@@ -99,7 +99,7 @@ class _Indices:
         if known and n > len(shape):
             self.unit.refuse(node, f"{name} has {len(shape)} axes, and {n} indices are given")
         sizes = shape if known else [f"{shape}[{axis}]" for axis in range(n)]
-        return [_bounds_text(number, sizes[axis], axis, site) for axis, number in enumerate(numbers)]
+        return [_bounds_text(i, sizes[axis], axis, site) for axis, i in enumerate(numbers)]
     def shape(self, text):
         "The sizes of an array: numbers if they are known, otherwise the text that yields them."
         if text in self.known: return self.known[text]

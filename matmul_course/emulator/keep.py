@@ -48,7 +48,8 @@ def _toolchain(folders):
     versions = [platform.python_version(), *(m.__version__ for m in (numba, llvmlite, np))]
     modules = [file.read_text(encoding="utf-8") for folder in folders
                for file in sorted(Path(folder).glob("*.py"))]
-    return repr((versions, host.get_host_cpu_name(), host.get_host_cpu_features().flatten(), modules))
+    processor = host.get_host_cpu_name(), host.get_host_cpu_features().flatten()
+    return repr((versions, processor, modules))
 
 def _folder_of(fn):
     "The folder of the module that defines a function. Raises _Uncacheable for a notebook's cell."
@@ -139,7 +140,8 @@ def compile_for(fn: FunctionType, argtypes: tuple, dims: tuple, watch=None) -> C
     """All passes and Numba's compiler, or what they left on the disk before.
 
     `argtypes` are the Numba types of the kernel's arguments, `dims` the numbers of threads of a
-    block along x, y and z. A `watch` hears of each access. Raises ValueError if the kernel declares more shared memory than a block has."""
+    block along x, y and z. A `watch` hears of each access. Raises ValueError if the kernel declares
+    more shared memory than a block has."""
     tree, unit = lower(fn)
     if (size := unit.shared_bytes()) > SHARED_LIMIT:
         limit = f"a block has {SHARED_LIMIT}"

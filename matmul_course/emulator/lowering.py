@@ -8,7 +8,7 @@ __all__ = ['CONTEXT', 'Unit', 'shown', 'cuda_path', 'global_value', 'holds_barri
 # %% ../../nbs/emulator/04_lowering.ipynb #emulator-04-lowering-003
 import ast, builtins, copy, inspect, itertools, math
 from dataclasses import dataclass, field
-from types import FunctionType, ModuleType
+from types import ModuleType
 import numpy as np
 from .source import (
     DeviceName, Source, Unsupported, bindings, call_of, expression, is_cuda, is_jitted, parameters,
@@ -280,7 +280,8 @@ class _Calls:
         if path: return self.cuda_call(node, path)
         callee = global_value(node.func, self.env)
         if getattr(callee, "device", True) is False:
-            self.refuse(node, f"{callee.__name__} is a kernel; a kernel calls device functions only")
+            wrong = f"{callee.__name__} is a kernel"
+            self.refuse(node, f"{wrong}; a kernel calls device functions only")
         if not is_jitted(callee): return self.generic_visit(node)
         self.read(node.func)
         return self.device_call(node, callee)

@@ -32,10 +32,10 @@ def _address_of_typed(array, index):
     steps = " + ".join(f"{part} * array.strides[{i}]" for i, part in enumerate(parts))
     return eval(f"lambda array, index: array.ctypes.data + {steps}")
 
-def watcher(
-    note, # Compiled function of (address, kind, site, thread, phase, block, log)
-) -> Callable:
-    "What a watched kernel calls for each access: `note` hears of it, and the index is returned."
+def watcher(note: Callable) -> Callable:
+    """What a watched kernel calls for each access: `note` hears of it, and the index is returned.
+
+    `note` is a compiled function of (address, kind, site, thread, phase, block, log)."""
     @njit(error_model="numpy")
     def seen(array, index, kind, site, t, phase, block, err, log):
         inside = checked_index(sizes_of(array), index, site, t, err)

@@ -110,16 +110,16 @@ def holds(node: ast.AST | list, kind: type) -> bool:
     "Is there a node of this kind inside?"
     return any(isinstance(n, kind) for n in under(node))
 
-def _named(node, context):
+def _names_with(node, context):
     return [n.id for n in under(node) if isinstance(n, ast.Name) and isinstance(n.ctx, context)]
 
 def loaded(node: ast.AST | list) -> set[str]:
     "The names that are read inside."
-    return set(_named(node, ast.Load))
+    return set(_names_with(node, ast.Load))
 
 def bindings(node: ast.AST | list) -> list[str]:
     "The names that are bound inside, each as often as it is bound."
-    return _named(node, ast.Store)
+    return _names_with(node, ast.Store)
 
 def stored(node: ast.AST | list) -> set[str]:
     "The names that are bound inside."
@@ -162,12 +162,10 @@ def used(fn: FunctionType) -> dict:
 # %% ../../nbs/emulator/02_source.ipynb #emulator-02-source-039
 def _as_it_is(fn): return fn
 
-def swapped(
-    env: dict,                   # Names and what they stand for
-    cuda,                        # The object to put in the place of any `cuda`
-    wrap: Callable = _as_it_is,  # Applied to the copy of each device function
-) -> dict:
-    "A copy of `env` with another `cuda` in it and in the device functions that it holds."
+def swapped(env: dict, cuda, wrap: Callable = _as_it_is) -> dict:
+    """A copy of `env`, names and what they stand for, with another `cuda` in it.
+
+    Device functions are replaced by copies that see that `cuda`; `wrap` is applied to each."""
     def swap(value):
         if is_cuda(value): return cuda
         is_device = getattr(value, "device", None) is True

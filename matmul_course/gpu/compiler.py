@@ -59,11 +59,12 @@ def _disassemble(cubin):
         command = [tool, "-c", str(file)]
         return subprocess.run(command, capture_output=True, text=True, check=True).stdout
 
+# a line with an instruction, whose name is the group; NOP only fills up the end
 _PTX_LINE = r"\s+(?:@!?%p\d+ )?([a-z][\w.]*)(?:\s.*)?;"
-_SASS_LINE = r"\s+/\*[0-9a-f]{4,}\*/\s+(?:@!?U?P\w+ )?(?!NOP)([A-Z][A-Z0-9]*)" # NOP fills up the end
+_SASS_LINE = r"\s+/\*[0-9a-f]{4,}\*/\s+(?:@!?U?P\w+ )?(?!NOP)([A-Z][A-Z0-9]*)"
 
 def _opcodes(text, pattern):
-    "How often each instruction is in a text; the group of `pattern` is the instruction's name."
+    "How often each instruction is in a text."
     return Counter(m[1] for m in map(re.compile(pattern).match, text.splitlines()) if m)
 
 def _shared_in(ptx):
