@@ -116,7 +116,7 @@ def holds_barrier(fn) -> bool:
         if other and holds_barrier(callee): return True
     return False
 
-# %% ../../nbs/emulator/04_lowering.ipynb #emulator-04-lowering-020
+# %% ../../nbs/emulator/04_lowering.ipynb #emulator-04-lowering-021
 class _Names:
     "Part of `Lower`: local names, globals, and expressions that are known in advance."
     def rename(self, name):
@@ -179,7 +179,7 @@ class _Names:
             constant = isinstance(s, ast.Assign) and isinstance(s.value, ast.Constant)
             if constant and stored(s) == {name}: return s.value.value
 
-# %% ../../nbs/emulator/04_lowering.ipynb #emulator-04-lowering-023
+# %% ../../nbs/emulator/04_lowering.ipynb #emulator-04-lowering-024
 class _Arrays:
     "Part of `Lower`: arrays of the block and of the thread."
     def visit_Assign(self, node):
@@ -216,7 +216,7 @@ class _Arrays:
         if dtype.kind not in "fciub": self.refuse(node, f"an array of {dtype}")
         return tuple(int(n) for n in (shape if isinstance(shape, tuple) else (shape,))), dtype
 
-# %% ../../nbs/emulator/04_lowering.ipynb #emulator-04-lowering-026
+# %% ../../nbs/emulator/04_lowering.ipynb #emulator-04-lowering-027
 class _Statements:
     "Part of `Lower`: statements with a body, barriers, and the ends of a function."
     def body(self, stmts):
@@ -272,7 +272,7 @@ class _Statements:
         node.test = ast.copy_location(ast.Constant(True), node)
         return node
 
-# %% ../../nbs/emulator/04_lowering.ipynb #emulator-04-lowering-029
+# %% ../../nbs/emulator/04_lowering.ipynb #emulator-04-lowering-030
 class _Calls:
     "Part of `Lower`: calls of what `cuda` offers. `device_call` comes with device functions."
     def visit_Call(self, node):
@@ -320,7 +320,7 @@ class _Calls:
         self.before += statements(f"if {test}: {name} += 1\n_barrier", node)
         return expression(_VOTES[path].format(name), node)
 
-# %% ../../nbs/emulator/04_lowering.ipynb #emulator-04-lowering-031
+# %% ../../nbs/emulator/04_lowering.ipynb #emulator-04-lowering-032
 class Lower(_Names, _Arrays, _Statements, _Calls, ast.NodeTransformer):
     """Replaces the names of `cuda` in one function, and notes in `unit` what was taken out.
 
