@@ -2,10 +2,13 @@
 import itertools, linecache, random
 import numpy as np
 from numba import int64, types
-from matmul_course.emulator import run as emulator
-from matmul_course.gpu.choice import Cuda
+from matmul_course.emulator import BarrierError, launch, launch_simply
+from matmul_course.emulator.checks import ERROR_SIZE, in_bounds
+from matmul_course.emulator.devices import lower
+from matmul_course.emulator.emit import namespace, translate
+from matmul_course.emulator.host import Cuda
+from matmul_course.emulator.simple import ATOMICS
 cuda = Cuda()
-BarrierError = emulator.BarrierError
 THREADS = 5
 
 class Random:
@@ -60,22 +63,22 @@ def define(text, name, **env):
 
 def interpreted(kernel, x, y, n):
     "The emitted text, run by Python: all passes but Numba's compiler."
-    tree, unit = emulator.lower(kernel)
+    tree, unit = lower(kernel)
     kinds = (types.int64[::1],) * 2 + (types.int64,)
-    text, sites = emulator.translate(tree, unit, kinds, (THREADS, 1, 1))
-    names = emulator.namespace(unit) | dict(_njit=lambda **_: lambda f: f, _inside=emulator._inside.py_func)
-    names |= {f"_atomic_{name}": f.py_func for name, f in emulator.ATOMICS.items()}
+    text, sites = translate(tree, unit, kinds, (THREADS, 1, 1))
+    names = namespace(unit) | dict(_njit=lambda **_: lambda f: f, _inside=in_bounds.py_func)
+    names |= {f"_atomic_{name}": f.py_func for name, f in ATOMICS.items()}
     exec(compile(text.replace("{cache}", "False"), "<emitted>", "exec"), names)
-    error = np.zeros(emulator.ERROR_SIZE, np.int64)
+    error = np.zeros(ERROR_SIZE, np.int64)
     names["_blocks"](0, 1, 1, 1, 1, 0, error, 0, x, y, n)
     return "diverged" if error[0] else None
 
 def compiled(kernel, x, y, n):
-    try: emulator.launch(kernel, 1, THREADS, x, y, n)
+    try: launch(kernel, 1, THREADS, x, y, n)
     except BarrierError: return "diverged"
 
 def simple(kernel, x, y, n):
-    try: emulator.launch_simply(kernel, 1, THREADS, x, y, n)
+    try: launch_simply(kernel, 1, THREADS, x, y, n)
     except BarrierError: return "diverged"
 
 def compare(seed, way):

@@ -1,13 +1,15 @@
 """The emulator: kernels from outside, random kernels against the simple way, what is refused, what is kept on disk.
 pytest --full runs every kernel and more seeds."""
-import linecache, math, os, subprocess, sys, threading
+import linecache, math, os, shutil, subprocess, sys, threading
 from collections import Counter
 from pathlib import Path
 import numpy as np, pytest, torch
 from numba import float32, float64, int32, int64
-from matmul_course.emulator import run as emulator
-from matmul_course.emulator.run import BarrierError, RaceError, Unsupported, launch, launch_simply
-from matmul_course.gpu.choice import Cuda, choose
+from matmul_course.emulator import BarrierError, RaceError, Unsupported, Watch, launch, launch_simply
+from matmul_course.emulator.devices import lower
+from matmul_course.emulator.host import Cuda
+from matmul_course.emulator.keep import cache_folder, cache_key
+from matmul_course.gpu.choice import choose
 import fuzz, kernels
 
 FULL = "--full" in sys.argv
@@ -222,14 +224,13 @@ def test_many_threads_launch_at_once():
 # ---- what is kept
 MODULE = "from matmul_course.gpu.choice import cuda\nFACTOR = {factor}\n@cuda.jit(device=True)\ndef helper(v): return v * FACTOR {more}\n"
 SCRIPT = """
-import time, numpy as np
-from matmul_course.emulator import run as emulator
+import os, numpy as np
+from pathlib import Path
 from matmul_course.gpu.choice import cuda
 from helpers import helper
 SIZE = {size}
-made = []
-old = emulator.translate
-emulator.translate = lambda *args: (made.append(1), old(*args))[1]
+def kept(): return len([*Path(os.environ["MATMUL_COURSE_CACHE"]).glob("kernels/*/kernel.py")])
+before = kept()
 @cuda.jit
 def kernel(x):
     s = cuda.shared.array(SIZE, 'float64')
@@ -238,7 +239,7 @@ def kernel(x):
     x[i] = s[i % SIZE] + SIZE
 x = np.ones(4)
 kernel[1, 4](x)
-print(x[0], len(made))
+print(x[0], kept() - before)
 """
 
 def test_what_is_kept_on_disk_is_never_stale(tmp_path):
@@ -258,10 +259,50 @@ def test_what_is_kept_on_disk_is_never_stale(tmp_path):
     assert run(own="+ 1") == ["7.0", "1"]                      # the kernel
     assert run() == ["6.0", "0"]                               # and the first one is still there
 
+EDITS = """
+import sys, numpy as np
+from pathlib import Path
+import matmul_course
+from matmul_course.emulator import Watch, keep
+from matmul_course.emulator.devices import lower
+from matmul_course.profiler import hooks
+from kernels import kernel
+
+def key(): 
+    keep._toolchain.cache_clear()
+    return keep.cache_key(lower(kernel)[1], Watch("counts", hooks.seen)), keep.cache_key(lower(kernel)[1], None)
+
+assert None not in key() and key() == key()
+folder = Path(matmul_course.__file__).parent
+for file in sorted([*folder.glob("emulator/*.py"), *folder.glob("profiler/*.py"), *folder.glob("tools/*.py")]):
+    before = key()
+    with open(file, "a") as f: f.write("# an edit")
+    print(f"{file.parent.name}/{file.name}", *(a != b for a, b in zip(before, key())))
+"""
+
+def test_an_edit_of_any_module_of_the_emulator_changes_the_key(tmp_path, root):
+    "And so does one of the folder that a Watch comes from, for the kernels that it watches."
+    shutil.copytree(root/"matmul_course", tmp_path/"matmul_course", ignore=shutil.ignore_patterns("__pycache__", "*.npz"))
+    (tmp_path/"matmul_course"/"profiler"/"hooks.py").write_text("def seen(array, index, *args): return index\n", encoding="utf-8")
+    (tmp_path/"kernels.py").write_text("def kernel(x): x[0] = 1\n", encoding="utf-8")
+    done = subprocess.run([sys.executable, "-c", EDITS], cwd=tmp_path, env=dict(os.environ, PYTHONPATH=str(tmp_path)), capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    said = {name: (watched, alone) for name, watched, alone in map(str.split, done.stdout.splitlines())}
+    modules = {p.relative_to(root/"matmul_course").as_posix() for p in (root/"matmul_course"/"emulator").glob("*.py")}
+    assert len(modules) >= 13 and "profiler/hooks.py" in said and modules < said.keys()
+    wanted = dict(emulator=("True", "True"), profiler=("True", "False"), tools=("False", "False"))
+    for name, changed in said.items(): assert changed == wanted[name.partition("/")[0]], name
+
+def test_a_watch_from_no_file_is_not_kept():
+    names = {}
+    exec("def seen(array, index, *args): return index", names)
+    unit = lower(body("x[t] = 1"))[1]
+    assert cache_key(unit, None) and cache_key(unit, Watch("counts", names["seen"])) is None
+
 TWO = """
 import sys
 import numpy as np
-from matmul_course.emulator.run import launch
+from matmul_course.emulator import launch
 from matmul_course.gpu.choice import cuda
 @cuda.jit
 def one(x): x[cuda.grid(1)] = 1
@@ -295,11 +336,11 @@ def test_a_changed_global_is_seen_in_the_same_process():
 @pytest.mark.skipif(os.name == "nt" or os.geteuid() == 0, reason="root may write anywhere")
 def test_a_folder_that_cannot_be_written(tmp_path):
     tmp_path.chmod(0o500)
-    assert emulator.cache_folder.__wrapped__(str(tmp_path)) != tmp_path / "kernels"
+    assert cache_folder.__wrapped__(str(tmp_path)) != tmp_path / "kernels"
 
 def test_a_cache_that_is_a_file_is_left_alone(tmp_path):
     (tmp_path / "file").write_text("mine", encoding="utf-8")
-    assert tmp_path not in emulator.cache_folder.__wrapped__(str(tmp_path / "file")).parents
+    assert tmp_path not in cache_folder.__wrapped__(str(tmp_path / "file")).parents
 
 # ---- which cuda
 def test_the_setting_is_read():

@@ -140,13 +140,13 @@ def _said(e: BaseException) -> str:
 # %% ../../nbs/app/exercises.ipynb #app-exercises-022
 def simply(kernel, grid, block, *args):
     "The last argument, after one launch of `kernel` the simple way."
-    from matmul_course.emulator.run import launch_simply
+    from matmul_course.emulator import launch_simply
     launch_simply(kernel, grid, block, *args)
     return args[-1]
 
 def strictly(kernel, grid, block, *args):
     "The last argument, after one launch with every index checked and races looked for."
-    from matmul_course.emulator.run import launch
+    from matmul_course.emulator import launch
     launch(kernel, grid, block, *args, check="races")
     return args[-1]
 

@@ -13,7 +13,7 @@ __all__ = ['SECONDS', 'sum_rows', 'steps_down', 'launch_for', 'time_a_launch', '
 # %% ../../nbs/solutions/12_cuda_kernel.ipynb #sol-12-cuda-kernel-003
 import numpy as np
 from numba import float32
-from ..emulator.run import checked_launch
+from ..emulator.simple import checked_launch
 from ..app.exercises import KERNEL, Case, Exercise
 from ..gpu.choice import cuda
 from ..grid import ceil_div
