@@ -31,6 +31,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                          'matmul_course/app/commands.py'),
                                             'matmul_course.app.commands._marked': ( 'app/commands.html#_marked',
                                                                                     'matmul_course/app/commands.py'),
+                                            'matmul_course.app.commands._missing': ( 'app/commands.html#_missing',
+                                                                                     'matmul_course/app/commands.py'),
                                             'matmul_course.app.commands._note_calls': ( 'app/commands.html#_note_calls',
                                                                                         'matmul_course/app/commands.py'),
                                             'matmul_course.app.commands._package': ( 'app/commands.html#_package',

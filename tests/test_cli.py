@@ -93,7 +93,8 @@ def alive(pid):
 @pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
 def test_notebooks_end_with_the_command(tmp_path, sent):
     "The signal goes to the command alone, and not as Ctrl-C in a terminal does to its children, too."
-    for name in ("a", "b"): notebook(tmp_path/f"{name}.ipynb", f"import os, time; open('{name}.pid', 'x').write(str(os.getpid())); time.sleep(600)")
+    for name in ("a", "b"):
+        notebook(tmp_path/f"{name}.ipynb", f"import os, time; open('{name}.pid', 'x').write(str(os.getpid())); time.sleep(600)")
     start = f"from matmul_course.app.commands import nbdev_test; nbdev_test([{str(tmp_path)!r}])"
     p = subprocess.Popen([sys.executable, "-c", start], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     def pids(): return [int(text) for f in tmp_path.glob("*.pid") if (text := f.read_text())]
@@ -118,8 +119,11 @@ def test_the_shell_commands_of_the_readme_run(root):
 
 def test_what_a_person_gets_wrong_is_said(tmp_path):
     (tmp_path/"file").write_text("mine", encoding="utf-8")
-    for words, says in ((["copy"], "required: folder"), (["race", "--shapes", "5x784"], "shapes: '5x784'"), (["race", "--threads", "0", "--shapes", "2x2x2"], "threads"), (["--port", "0x1"], "--port"), (["--port", "70000"], "port: 70000"), (["copy", tmp_path/"file"], "is a file"), (["export", tmp_path/"file"], "is a file"), (["dance"], "dance")):
-        r = run("main", *words)
+    wrong = {"copy": "required: folder", f"copy {tmp_path}/file": "is a file", f"export {tmp_path}/file": "is a file", "dance": "'dance'",
+             "race --shapes 5x784": "shapes: '5x784'", "race --threads 0 --shapes 2x2x2": "threads", "--port 0x1": "--port",
+             "lab --port 70000": "port: 70000", "race --fast": "--fast"}
+    for words, says in wrong.items():
+        r = run("main", *words.split())
         assert r.returncode == 2 and says in r.stderr and "Traceback" not in r.stderr, r.stderr
     assert (tmp_path/"file").read_text(encoding="utf-8") == "mine"
 
@@ -140,7 +144,8 @@ def ask(url):
     except urllib.error.HTTPError as e: return e.code
 
 def test_matmul_course_serves_the_course_behind_its_token(tmp_path):
-    "Without a display: it prints a URL that works, one without the token does not, and it says what it did. A configuration of the reader's that listens everywhere is overruled."
+    """Without a display: it prints a URL that works, one without the token does not, and it says what it did. A
+    configuration of the reader's that listens everywhere is overruled."""
     (tmp_path/"jupyter_server_config.py").write_text("c.ServerApp.ip = '0.0.0.0'\n", encoding="utf-8")
     env = {k: v for k, v in os.environ.items() if k not in ("DISPLAY", "WAYLAND_DISPLAY")}
     env |= dict(HOME=str(tmp_path), JUPYTER_CONFIG_DIR=str(tmp_path), JUPYTER_RUNTIME_DIR=str(tmp_path/"run"), SSH_CONNECTION="x")
@@ -159,7 +164,8 @@ def test_matmul_course_serves_the_course_behind_its_token(tmp_path):
         assert status == 200
         assert ask(f"{url[1]}/api/contents/index.ipynb?{url[0].partition('?')[2]}") == 200
         assert ask(f"{url[1]}/api/contents/index.ipynb") == 403
-        with pytest.raises(OSError): socket.create_connection(("127.0.0.2", int(url[1].rpartition(":")[2])), timeout=2).close()   # it would, on 0.0.0.0
+        with pytest.raises(OSError):                                                                 # it would, on 0.0.0.0
+            socket.create_connection(("127.0.0.2", int(url[1].rpartition(":")[2])), timeout=2).close()
         page = urllib.request.urlopen(url[0], timeout=5).read().decode()
         assert "apputils-extension:announcements" in re.search(r'"disabledExtensions": \[(.*?)\]', page, re.S)[1]
         text = "".join(said)
@@ -181,5 +187,6 @@ def test_a_port_that_is_taken_is_said(tmp_path):
     with socket.socket() as s:
         s.bind(("127.0.0.1", 0)); s.listen()
         port = s.getsockname()[1]
-        r = run("main", "--no-browser", "--port", port, env=os.environ | dict(HOME=str(tmp_path), JUPYTER_CONFIG_DIR=str(tmp_path)), timeout=120)
+        env = os.environ | dict(HOME=str(tmp_path), JUPYTER_CONFIG_DIR=str(tmp_path))
+        r = run("main", "--no-browser", "--port", port, env=env, timeout=120)
     assert r.returncode != 0 and f"port {port} is not available" in r.stdout + r.stderr

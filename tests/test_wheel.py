@@ -36,9 +36,9 @@ def elsewhere(built, tmp_path_factory):
 
 def test_the_wheel_carries_code_data_and_notebooks(built, root):
     names = set(zipfile.ZipFile(built).namelist())
-    notebooks = {f"matmul_course/nbs/{p.relative_to(root/'nbs').as_posix()}" for p in (root/"nbs").rglob("*.ipynb") if ".ipynb_checkpoints" not in p.parts}
+    notebooks = {f"matmul_course/{p.relative_to(root).as_posix()}" for p in (root/"nbs").rglob("*.ipynb") if ".ipynb_checkpoints" not in p.parts}
     assert len(notebooks) >= 40 and notebooks <= names
-    assert {"matmul_course/mnist.npz", "matmul_course/py.typed", "matmul_course/lab/page_config.json", "matmul_course/solutions/loops.py"} <= names
+    assert {f"matmul_course/{name}" for name in ("mnist.npz", "py.typed", "lab/page_config.json", "solutions/loops.py")} <= names
 
 def test_an_installed_wheel_copies_its_notebooks_and_runs_one(elsewhere):
     python, place = elsewhere
@@ -61,8 +61,9 @@ def test_nbdev_finds_the_index_of_the_package(elsewhere):
     said = python("from nbdev.doclinks import NbdevLookup; print(NbdevLookup(strip_libs='matmul_course').code('check_matmul'))")
     assert "matmul_course/tools/checks.py#L" in said
 
-@pytest.mark.parametrize("command, lacks, extra", [("nbdev_test", "nbdev.config", "dev"), ("nbdev_export", "nbdev.doclinks", "dev"), ("nbdev_clean", "nbdev.clean", "dev"),
-                                                   ("nbdev_prepare", "nbdev.doclinks", "dev"), ("main", "jupyterlab.labapp", "course")])
+@pytest.mark.parametrize("command, lacks, extra", [
+    ("nbdev_test", "nbdev.config", "dev"), ("nbdev_export", "nbdev.doclinks", "dev"), ("nbdev_clean", "nbdev.clean", "dev"),
+    ("nbdev_prepare", "nbdev.doclinks", "dev"), ("main", "jupyterlab.labapp", "course")])
 def test_what_is_missing_is_said_with_the_line_that_installs_it(elsewhere, command, lacks, extra):
     "In a wheel there is no constraints.txt, and nothing to install from the folder."
     python, place = elsewhere

@@ -73,11 +73,9 @@ def lab(
     """Open the lessons in JupyterLab; this is what happens without a command.
 
     It returns when JupyterLab stops. ValueError where the port is no port, FileNotFoundError
-    where there are no notebooks, SystemExit where JupyterLab is not installed."""
+    where there are no notebooks, ModuleNotFoundError where there is no JupyterLab."""
     as_whole("port", port, 0, 65535)
-    try: from jupyterlab.labapp import LabApp
-    except ImportError as e:
-        raise SystemExit(f"{e}. JupyterLab is in the extra course: {install_line('course')}") from e
+    from jupyterlab.labapp import LabApp
     where = notebooks()
     if folder or where.parent == _package():
         where = folder or Path.home()/"matmul_course"
@@ -92,9 +90,10 @@ _WORKLOADS = "5x784x10,50000x784x10,1024x1024x1024"
 def _split(names: str) -> list[str]: return [name.strip() for name in names.split(",")]
 
 def _products(shapes: str) -> list[tuple]:
-    "The shapes of the products in a text, each as (M, K, N). ValueError where it has none."
-    found = [re.fullmatch(r"([1-9]\d*)x([1-9]\d*)x([1-9]\d*)", word) for word in _split(shapes)]
-    if all(found): return [tuple(map(int, m.groups())) for m in found]
+    "The shapes of the products in a text, each as (M, K, N). ValueError for any other text."
+    words = _split(shapes)
+    if all(re.fullmatch(r"[1-9]\d*(x[1-9]\d*){2}", word) for word in words):
+        return [tuple(map(int, word.split("x"))) for word in words]
     raise ValueError(f"shapes: {shapes!r} should be shapes such as 5x784x10,64x64x64")
 
 def _race_command(
@@ -108,7 +107,8 @@ def _race_command(
     names = list(dict.fromkeys([*_split(rungs), "torch", "numpy"])) if rungs else None
     rows = []
     for shape in _products(shapes):
-        result = race(*workload(*shape), names=names, threads=threads).of_peak()
+        a, b = workload(*shape)
+        result = race(a, b, names=names, threads=threads).of_peak()
         rows += result.rows
         if not json: print(result, "\n", flush=True)
     if json: print(dumps(rows, indent=1))
@@ -177,10 +177,16 @@ def _export_command(folder: Path) -> None:
 _COMMANDS = dict(lab=lab, race=_race_command, doctor=doctor, copy=_copy_command,
                  export=_export_command)
 
+def _missing(error: ModuleNotFoundError, extra: str) -> SystemExit:
+    return SystemExit(f"{error}. Install it with: {install_line(extra)}")
+
 def _call(function, parser: ArgumentParser, given: Namespace):
-    "Call a command with the options that were parsed. SystemExit with 2 where it refuses one."
+    """Call a command with the options that were parsed.
+
+    SystemExit with 2 where it refuses one, and with what to install where a package is missing."""
     options = {name: getattr(given, name) for name in inspect.signature(function).parameters}
     try: return function(**options)
+    except ModuleNotFoundError as e: raise _missing(e, "course") from e
     except (OSError, ValueError) as e: parser.error(str(e))
 
 # %% ../../nbs/app/commands.ipynb #app-commands-060
@@ -190,9 +196,9 @@ def _course_parser() -> ArgumentParser:
     p.add_argument("--version", action="version", version=f"matmul_course {__version__}")
     commands = p.add_subparsers(title="commands", dest="command")
     for name, function in _COMMANDS.items():
-        says = function.__doc__.splitlines()[0]
-        commands.add_parser(name, parents=[anno_parser(function)], add_help=False,
-                            help=says, description=says)
+        options = anno_parser(function)
+        says = options.description.splitlines()[0]
+        commands.add_parser(name, parents=[options], add_help=False, help=says, description=says)
     return p
 
 def main(
@@ -212,8 +218,7 @@ def main(
 def _from_nbdev(module: str, name: str):
     "A function of nbdev. SystemExit where nbdev is missing says what to install."
     try: return getattr(import_module(f"nbdev.{module}"), name)
-    except ImportError as e:
-        raise SystemExit(f"{e}. nbdev is in the extra dev: {install_line('dev')}") from e
+    except ModuleNotFoundError as e: raise _missing(e, "dev") from e
 
 def _find(where: Path) -> list[Path]:
     "The notebook there, or all in a folder. SystemExit where there is none."
@@ -232,7 +237,7 @@ def _note_calls(owner, hook: str, where: str, lost: list[str]) -> None:
         return function(*args, **kw)
     setattr(owner, hook, noted)
 
-def _end_with_parent() -> None:
+def _end_with_parent():
     "Wait for the process that started this one, and end when it does, however it ended."
     parent_process().join()
     os._exit(1)
@@ -297,7 +302,8 @@ def _run_all(counts: dict, workers: int, budget: float, options: dict) -> dict:
     """Run the notebooks that have cells to run, some at a time, with a line for each as it ends.
 
     It returns a dictionary from the notebook to whether it passed, and its seconds."""
-    waiting, running, results = [f for f in counts if counts[f][0]], {}, {}
+    waiting, results = [f for f in counts if counts[f][0]], {}
+    running: dict = {}
     try:
         while waiting or running:
             if waiting and len(running) < workers:

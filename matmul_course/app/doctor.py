@@ -37,7 +37,7 @@ def _tested_versions() -> Path: # a file that only a checkout has
 def install_line(
     extra: str, # "course", "dev", "gpu", or several with commas
 ) -> str:
-    "The command that adds an extra to this installation of the course, be it a checkout or a wheel."
+    "The command that adds an extra to the course as it is installed, from a checkout or a wheel."
     if not _tested_versions().is_file(): return f'python -m pip install "matmul_course[{extra}]"'
     return f'python -m pip install -c constraints.txt -e ".[{extra}]"'
 

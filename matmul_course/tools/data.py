@@ -58,13 +58,13 @@ def _published(
 ) -> bytes:
     """The content of the published file.
 
-    FileNotFoundError where there is no file, ValueError where it is another one or cannot be
-    read; both name the argument `source` and the path."""
+    ValueError, naming the argument `source` and the path, where it is another one, or where
+    there is no file, or none that can be read."""
     try:
         right_size = path.stat().st_size == size and path.is_file()
         data = path.read_bytes() if right_size else b""
-    except FileNotFoundError as e: raise FileNotFoundError(f"source: no file is at {path}") from e
-    except (OSError, ValueError) as e: raise ValueError(f"source: {path} cannot be read: {e}") from e
+    except (OSError, ValueError) as e:
+        raise ValueError(f"source: {path} cannot be read: {e}") from e
     named = b"blob %d\0" % len(data) + data
     if sha1(named, usedforsecurity=False).hexdigest() == git_sha1: return data
     raise ValueError(f"source: {path} is not the published mnist.pkl.gz, a file of {size:,} bytes")
@@ -119,9 +119,8 @@ def load_mnist(
     """MNIST's training images as float32 = byte/256, one image a row, with their labels as int64.
 
     "bundled" reads the package's own copy; only "download" uses a network. ValueError, naming
-    the file, where it is damaged or is not the published one; FileNotFoundError for a path that
-    is not there; OSError where a download fails; TypeError for a source that is neither a word
-    nor a path."""
+    the file, where it is not there, is damaged or is not the published one; OSError where a
+    download fails; TypeError for a source that is neither a word nor a path."""
     if not isinstance(source, (str, os.PathLike)):
         raise TypeError(f'source: {source!r} should be "bundled", "download" or a path')
     if source == "bundled": return _bundled()
