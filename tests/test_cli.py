@@ -1,5 +1,6 @@
 "The commands, run as a person would."
-import json, os, re, socket, subprocess, sys, time, urllib.error, urllib.request
+import json, os, re, signal, socket, subprocess, sys, time, urllib.error, urllib.request
+from pathlib import Path
 import nbformat, pytest
 from nbformat.v4 import new_code_cell, new_notebook
 from matmul_course.app import commands as cli
@@ -41,11 +42,11 @@ def test_flags_run_what_is_left_out(tmp_path):
     r = run("nbdev_test", tmp_path, "--flags", "slow")
     assert r.returncode == 1 and "ZeroDivisionError" in r.stderr
 
-@pytest.mark.parametrize("argv", [["--flags", "slwo"], ["--flags", "slow,cuda"], ["--path", "other.ipynb"]])
+@pytest.mark.parametrize("argv", [["--flags", "slwo"], ["--flags", "slow,cuda"], ["other.ipynb"], ["--n-workers", "two"]])
 def test_words_that_would_change_what_runs_are_refused(tmp_path, argv):
     notebook(tmp_path/"good.ipynb", "1")
     r = run("nbdev_test", tmp_path, *argv)
-    assert r.returncode == 2 and argv[1] in r.stderr and "good.ipynb" not in r.stdout
+    assert r.returncode == 2 and argv[-1] in r.stderr and argv[0].strip("-") in r.stderr and "good.ipynb" not in r.stdout
 
 def test_only_left_out_cells_is_not_a_pass(tmp_path):
     notebook(tmp_path/"gpu.ipynb", "#| cuda\n1")
@@ -54,12 +55,58 @@ def test_only_left_out_cells_is_not_a_pass(tmp_path):
 
 def test_save_keeps_outputs(tmp_path):
     notebook(tmp_path/"a.ipynb", "6 * 7")
-    assert run("nbdev_test", "--path", tmp_path/"a.ipynb", "--save", "--timing").returncode == 0
+    r = run("nbdev_test", tmp_path/"a.ipynb", "--save", "--timing")
+    assert r.returncode == 0 and re.search(r"^ +\d+\.\d s  a.ipynb$", r.stdout, re.M), r.stdout + r.stderr
     assert json.loads((tmp_path/"a.ipynb").read_text(encoding="utf-8"))["cells"][0]["outputs"][0]["data"]["text/plain"] == ["42"]
 
 def test_no_notebook_is_a_failure(tmp_path):
     r = run("nbdev_test", tmp_path)
     assert r.returncode == 1 and "nothing was tested" in r.stderr
+
+def test_a_damaged_notebook_is_named(tmp_path):
+    notebook(tmp_path/"good.ipynb", "1")
+    (tmp_path/"torn.ipynb").write_bytes((tmp_path/"good.ipynb").read_bytes()[:99])
+    r = run("nbdev_test", tmp_path)
+    assert r.returncode == 2 and "torn.ipynb" in r.stderr and "Traceback" not in r.stderr
+
+MEET = """
+import time; from pathlib import Path
+mine, other = Path("{0}"), Path("{1}")
+mine.write_text("here")
+deadline = time.time() + {2}
+while not other.exists() and time.time() < deadline: time.sleep(.05)
+assert other.exists(), "alone" """
+
+@pytest.mark.parametrize("words, together", [([], True), (["--save"], False), (["--n-workers", "1"], False)])
+def test_two_notebooks_run_at_a_time_unless_their_outputs_are_kept(tmp_path, words, together):
+    "Each waits for the other to start; the second finds what the first one left, in any case."
+    for mine, other in ("ab", "ba"): notebook(tmp_path/f"{mine}.ipynb", MEET.format(mine, other, 60 if together else 1))
+    r = run("nbdev_test", tmp_path, *words)
+    assert r.stdout.splitlines()[-1] == f"notebooks: {1 + together} passed, {1 - together} failed, 0 skipped", r.stdout + r.stderr
+
+def alive(pid):
+    "Does the process run? One that ended and was not waited for by anybody does not."
+    try: return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except (FileNotFoundError, ProcessLookupError): return False
+
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="there is no /proc to look into")
+@pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+def test_notebooks_end_with_the_command(tmp_path, sent):
+    "The signal goes to the command alone, and not as Ctrl-C in a terminal does to its children, too."
+    for name in ("a", "b"):
+        notebook(tmp_path/f"{name}.ipynb", f"import os, time; open('{name}.pid', 'x').write(str(os.getpid())); time.sleep(600)")
+    start = f"from matmul_course.app.commands import nbdev_test; nbdev_test([{str(tmp_path)!r}])"
+    p = subprocess.Popen([sys.executable, "-c", start], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    def pids(): return [int(text) for f in tmp_path.glob("*.pid") if (text := f.read_text())]
+    def soon(happens):
+        deadline = time.time() + 60
+        while not happens() and time.time() < deadline: time.sleep(.1)
+        return happens()
+    assert soon(lambda: len(pids()) == 2), p.kill()
+    p.send_signal(sent)
+    said = p.communicate(timeout=60)
+    assert p.returncode == (130 if sent == signal.SIGINT else -sent) and "Traceback" not in said[1], said
+    assert soon(lambda: not any(map(alive, pids())))
 
 def test_the_shell_commands_of_the_readme_run(root):
     "The line that installs is what .ci/run runs; the lab has its own test."
@@ -72,17 +119,33 @@ def test_the_shell_commands_of_the_readme_run(root):
 
 def test_what_a_person_gets_wrong_is_said(tmp_path):
     (tmp_path/"file").write_text("mine", encoding="utf-8")
-    for words, says in ((["copy"], "FOLDER"), (["copy", tmp_path/"file"], "is a file"), (["export", tmp_path/"file"], "is a file"), (["dance"], "dance")):
-        r = run("main", *words)
+    wrong = {"copy": "required: folder", f"copy {tmp_path}/file": "is a file", f"export {tmp_path}/file": "is a file", "dance": "'dance'",
+             "race --shapes 5x784": "shapes: '5x784'", "race --threads 0 --shapes 2x2x2": "threads", "--port 0x1": "--port",
+             "lab --port 70000": "port: 70000", "race --fast": "--fast"}
+    for words, says in wrong.items():
+        r = run("main", *words.split())
         assert r.returncode == 2 and says in r.stderr and "Traceback" not in r.stderr, r.stderr
     assert (tmp_path/"file").read_text(encoding="utf-8") == "mine"
+
+def test_a_damaged_memory_of_copy_is_no_traceback(tmp_path):
+    assert run("main", "copy", tmp_path/"mine").returncode == 0
+    (tmp_path/"mine"/".matmul_course.json").write_bytes(b"{\xff")
+    (tmp_path/"mine"/"index.ipynb").write_text("notes", encoding="utf-8")
+    r = run("main", "copy", tmp_path/"mine")
+    assert r.returncode == 0 and r.stdout.rstrip().endswith("kept as you changed them: index.ipynb."), r.stderr
+    assert (tmp_path/"mine"/"index.ipynb").read_text(encoding="utf-8") == "notes"
+
+def test_the_version(settings):
+    r = run("main", "--version")
+    assert (r.returncode, r.stdout) == (0, f"matmul_course {settings['version']}\n")
 
 def ask(url):
     try: return urllib.request.urlopen(url, timeout=5).status
     except urllib.error.HTTPError as e: return e.code
 
 def test_matmul_course_serves_the_course_behind_its_token(tmp_path):
-    "Without a display: it prints a URL that works, one without the token does not, and it says what it did. A configuration of the reader's that listens everywhere is overruled."
+    """Without a display: it prints a URL that works, one without the token does not, and it says what it did. A
+    configuration of the reader's that listens everywhere is overruled."""
     (tmp_path/"jupyter_server_config.py").write_text("c.ServerApp.ip = '0.0.0.0'\n", encoding="utf-8")
     env = {k: v for k, v in os.environ.items() if k not in ("DISPLAY", "WAYLAND_DISPLAY")}
     env |= dict(HOME=str(tmp_path), JUPYTER_CONFIG_DIR=str(tmp_path), JUPYTER_RUNTIME_DIR=str(tmp_path/"run"), SSH_CONNECTION="x")
@@ -101,7 +164,8 @@ def test_matmul_course_serves_the_course_behind_its_token(tmp_path):
         assert status == 200
         assert ask(f"{url[1]}/api/contents/index.ipynb?{url[0].partition('?')[2]}") == 200
         assert ask(f"{url[1]}/api/contents/index.ipynb") == 403
-        with pytest.raises(OSError): socket.create_connection(("127.0.0.2", int(url[1].rpartition(":")[2])), timeout=2).close()   # it would, on 0.0.0.0
+        with pytest.raises(OSError):                                                                 # it would, on 0.0.0.0
+            socket.create_connection(("127.0.0.2", int(url[1].rpartition(":")[2])), timeout=2).close()
         page = urllib.request.urlopen(url[0], timeout=5).read().decode()
         assert "apputils-extension:announcements" in re.search(r'"disabledExtensions": \[(.*?)\]', page, re.S)[1]
         text = "".join(said)
@@ -112,9 +176,10 @@ def test_matmul_course_serves_the_course_behind_its_token(tmp_path):
 @pytest.mark.parametrize("root", [True, False])
 @pytest.mark.parametrize("display", [True, False])
 def test_nothing_makes_the_server_less_safe(monkeypatch, tmp_path, root, display):
-    monkeypatch.setattr(cli, "is_root", lambda: root)
-    monkeypatch.setattr(cli, "has_display", lambda: display)
-    options, said = cli.lab_options(tmp_path)
+    monkeypatch.setattr(cli, "_is_root", lambda: root)
+    monkeypatch.setattr(cli, "_has_display", lambda: display)
+    options, said = cli._lab_options(tmp_path, True, 0)
+    assert ("--no-browser" in options) == (not display)
     assert [o for o in options if "ip=" in o.lower()] == ["--ServerApp.ip=127.0.0.1"] and ("--allow-root" in options) == root
     assert not [o for o in options if re.search("token|password|origin|xsrf|remote|credential|certfile", o, re.I)]
 
@@ -122,5 +187,6 @@ def test_a_port_that_is_taken_is_said(tmp_path):
     with socket.socket() as s:
         s.bind(("127.0.0.1", 0)); s.listen()
         port = s.getsockname()[1]
-        r = run("main", "--no-browser", "--port", port, env=os.environ | dict(HOME=str(tmp_path), JUPYTER_CONFIG_DIR=str(tmp_path)), timeout=120)
+        env = os.environ | dict(HOME=str(tmp_path), JUPYTER_CONFIG_DIR=str(tmp_path))
+        r = run("main", "--no-browser", "--port", port, env=env, timeout=120)
     assert r.returncode != 0 and f"port {port} is not available" in r.stdout + r.stderr

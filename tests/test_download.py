@@ -1,20 +1,120 @@
-"load_mnist('download') against a server on this machine: what may go wrong on the way does, and no half file is left."
-import errno, gzip, os, pickle, subprocess, sys, threading, time
+"load_mnist of a path and of a download, from a server on this machine: what may go wrong on the way does."
+import errno, gzip, io, json, os, pickle, struct, subprocess, sys, threading, time
 from hashlib import sha1
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from types import SimpleNamespace
 import pooch, pytest, torch
 from matmul_course.tools import data
 
+def known(content):
+    "The size and the hash that `_published` is to expect."
+    return dict(size=len(content), git_sha1=sha1(b"blob %d\0" % len(content) + content).hexdigest())
+
+# ---------------------------------------------------------------- a path
+
+class Python2(pickle._Pickler):
+    "Writes as Python 2 did: bytes and text are one type, which Python 3 reads as text."
+    dispatch = dict(pickle._Pickler.dispatch)
+    def text(self, value):
+        raw = value.encode("latin-1") if isinstance(value, str) else value
+        self.write(b"T" + struct.pack("<i", len(raw)) + raw)
+        self.memoize(value)
+    dispatch[bytes] = dispatch[str] = text
+
+def python2(value):
+    out = io.BytesIO()
+    Python2(out, 2).dump(value)
+    return out.getvalue().replace(b"cnumpy._core.", b"cnumpy.core.")
+
+@pytest.fixture
+def stand_in(tmp_path):
+    "A file like the published one, with the digits of the package."
+    x, y, vx, vy = (t.numpy() for t in data.load_mnist())
+    raw = python2(((x, y), (vx, vy), (vx[:9], vy[:9])))
+    assert b"cnumpy.core.multiarray\n_reconstruct\n" in raw and b"_codecs" not in raw
+    path = tmp_path/"mnist.pkl.gz"
+    path.write_bytes(gzip.compress(raw, 1))
+    return path
+
+def test_a_file_that_python_2_wrote_is_read(stand_in):
+    got = data._from_pickle(stand_in, **known(stand_in.read_bytes()))
+    own = data.load_mnist()
+    assert all(map(torch.equal, got, own)) and [t.dtype for t in got] == [t.dtype for t in own]
+    got.x_train[0, 0] = 1                                                    # it can be written to, as the bundled one can
+
+def test_nothing_is_unpickled_before_the_hash_is_right(stand_in, monkeypatch):
+    def never(*a, **kw): raise AssertionError("unpickled")
+    monkeypatch.setattr(data, "_ArraysOnly", never)
+    content = stand_in.read_bytes()
+    right = known(content)
+    for n in (0, 99, len(content) // 2, len(content) - 1):                   # one bit, anywhere
+        stand_in.write_bytes(content[:n] + bytes([content[n] ^ 1]) + content[n + 1:])
+        with pytest.raises(ValueError, match="^source: .*mnist.pkl.gz is not the published"): data._from_pickle(stand_in, **right)
+    stand_in.write_bytes(content)
+    with pytest.raises(AssertionError, match="unpickled"): data._from_pickle(stand_in, **right)
+
+class Runs:
+    def __init__(self, *what): self.what = what
+    def __reduce__(self): return self.what
+
+@pytest.mark.parametrize("raw", [
+    python2(Runs(os.system, ("false",))), b"cnumpy\nload\n(S'/etc/passwd'\ntR.", b"(S'true'\nios\nsystem\n.", b"\x82\x01.", b"Pid\n.",
+    b"c__builtin__\ngetattr\n(cnumpy\nndarray\nS'tofile'\ntR.", b"cnumpy.core.multiarray\nscalar\n."])
+def test_a_pickle_gets_no_function_even_with_the_right_hash(raw, tmp_path):
+    path = tmp_path/"mnist.pkl.gz"
+    path.write_bytes(gzip.compress(raw))
+    with pytest.raises((pickle.UnpicklingError, ValueError), match="has no place in|persistent id|unregistered extension"):
+        data._from_pickle(path, **known(path.read_bytes()))
+
+ASK = ("import os, sys; from matmul_course.tools.data import load_mnist\n"
+       "def ask(path):\n"
+       "    try: load_mnist(path)\n"
+       "    except ValueError as e: print(e)\n"
+       "ask(__file__)\n"                                                     # whatever it imports, it has imported then
+       "if len(sys.argv) > 2: os.setegid(65534); os.seteuid(65534)\n"
+       "ask(sys.argv[1])")
+
+def answer(place, *words):
+    "What a process of its own says of a path in `place`, in a minute at most: a pipe may be waited on for ever."
+    (place/"ask.py").write_text(ASK, encoding="utf-8")
+    run = subprocess.run([sys.executable, "ask.py", *words], cwd=place, capture_output=True, text=True, timeout=60)
+    lines = run.stdout.splitlines()
+    assert run.returncode == 0 and len(lines) == 2 and "ask.py is not the published" in lines[0], run.stdout + run.stderr
+    return lines[1]
+
+@pytest.mark.parametrize("what, says", [
+    ("a folder", "is not the published"), ("missing", "No such file"), ("a pipe", "is not the published"),
+    ("huge", "is not the published")])
+def test_a_path_that_is_no_such_file_is_named(what, says, tmp_path):
+    path = tmp_path/"mnist.pkl.gz"
+    if what == "a folder": path.mkdir()
+    if what == "a pipe" and not hasattr(os, "mkfifo"): pytest.skip("there are no pipes with names here")
+    if what == "a pipe": os.mkfifo(path)
+    if what == "huge":
+        with open(path, "wb") as f: f.truncate(2**40)                        # it has no blocks on the disk
+    said = answer(tmp_path, "mnist.pkl.gz")
+    assert said.startswith("source: ") and "mnist.pkl.gz" in said and says in said
+
+@pytest.mark.skipif(not hasattr(os, "geteuid"), reason="chmod takes nobody's right to read here")
+def test_a_file_that_may_not_be_read_is_named(tmp_path):
+    """Root may read anything, so the process gives that up once it has imported what it needs: the checkout may be in a
+    folder that only root may enter. The file has the right size, so that it is the reading that fails."""
+    path = tmp_path/"mnist.pkl.gz"
+    with open(path, "wb") as f: f.truncate(data._SIZE)
+    path.chmod(0)
+    tmp_path.chmod(0o755)
+    said = answer(tmp_path, "mnist.pkl.gz", *["nobody"] * (os.geteuid() == 0))
+    assert said.startswith("source: mnist.pkl.gz cannot be read: ") and "Permission denied" in said
+
+# ---------------------------------------------------------------- a download
+
 GOOD = bytes(range(256)) * 400
-NAME = sha1(b"blob %d\0" % len(GOOD) + GOOD).hexdigest()
 
 class Handler(BaseHTTPRequestHandler):
     def log_message(self, *args): pass
     def do_GET(self):
-        path, asked = self.path.lstrip("/"), self.server.asked
-        asked.append(path)
-        if path == "404" or path == "twice503" and asked.count(path) < 3: return self.send_error(404 if path == "404" else 503)
+        path = self.path.lstrip("/")
+        self.server.asked.append(path)
+        if path == "404": return self.send_error(404)
         if path == "loop":
             self.send_response(302); self.send_header("Location", "/loop"); self.end_headers()
             return
@@ -38,35 +138,29 @@ def server():
 @pytest.fixture(autouse=True)
 def folder(tmp_path, monkeypatch):
     monkeypatch.setenv("MATMUL_COURSE_DATA", str(tmp_path/"cache"))
-    monkeypatch.setattr(data, "GIT_SHA1", NAME)
-    monkeypatch.setattr(data, "TIMEOUT", .5)
-    monkeypatch.setattr(pooch.core, "time", SimpleNamespace(sleep=lambda s: None))      # between two tries
     return tmp_path/"cache"
 
-def left(folder): return {p.name for p in folder.iterdir()} - {"mnist.lock"}
+def download(url): return data._download(url, timeout=.5, **known(GOOD))
+def left(folder): return {p.name for p in folder.iterdir()}
 
-@pytest.mark.parametrize("path, tries", [("good", 1), ("twice503", 3)])
-def test_it_arrives_and_is_kept(server, folder, path, tries):
-    for _ in range(2): assert data._download(f"{server.url}/{path}").read_bytes() == GOOD
-    assert server.asked == [path] * tries and left(folder) == {"mnist.pkl.gz"}
+def test_it_arrives_once_and_is_kept(server, folder):
+    for _ in range(2): assert download(f"{server.url}/good").read_bytes() == GOOD
+    assert server.asked == ["good"] and left(folder) == {"mnist.pkl.gz"}
 
-@pytest.mark.parametrize("path", ["404", "truncated", "slow", "loop"])
-def test_what_cannot_be_had_is_said(server, folder, path):
-    with pytest.raises(OSError, match="mnist.pkl.gz.*cannot be fetched.*needs no network"): data._download(f"{server.url}/{path}")
+@pytest.mark.parametrize("path", ["404", "truncated", "slow", "loop", "corrupt"])
+def test_what_cannot_be_had_is_said_and_nothing_is_left(server, folder, path):
+    with pytest.raises(OSError, match=f"^source: .*mnist.pkl.gz cannot be fetched from http.*{path}.*needs no network"):
+        download(f"{server.url}/{path}")
     assert not left(folder)
 
 def test_nobody_there(folder):
-    with pytest.raises(OSError, match="cannot be fetched"): data._download("http://127.0.0.1:9/x")
-    assert not left(folder)
-
-def test_another_file_is_deleted(server, folder):
-    with pytest.raises(ValueError, match="mnist.pkl.gz.*is not the published file"): data._download(f"{server.url}/corrupt")
+    with pytest.raises(OSError, match="cannot be fetched"): download("http://127.0.0.1:9/x")
     assert not left(folder)
 
 def test_a_damaged_file_of_before_is_fetched_anew(server, folder):
     folder.mkdir()
-    (folder/"mnist.pkl.gz").write_bytes(GOOD[:99])
-    assert data._download(f"{server.url}/good").read_bytes() == GOOD
+    (folder/"mnist.pkl.gz").write_bytes(GOOD[:-1] + b"x")
+    assert download(f"{server.url}/good").read_bytes() == GOOD and server.asked == ["good"]
 
 def test_a_full_disk_leaves_nothing(server, folder, monkeypatch):
     class Full(pooch.HTTPDownloader):
@@ -74,16 +168,19 @@ def test_a_full_disk_leaves_nothing(server, folder, monkeypatch):
             with open(output_file, "wb") as f: f.write(b"half")
             raise OSError(errno.ENOSPC, "No space left on device")
     monkeypatch.setattr(pooch, "HTTPDownloader", Full)
-    with pytest.raises(OSError, match="No space left"): data._download(f"{server.url}/good")
+    with pytest.raises(OSError, match="No space left"): download(f"{server.url}/good")
     assert not left(folder)
 
-SCRIPT = "import sys; from matmul_course.tools import data; data.GIT_SHA1 = sys.argv[2]; print(data._download(sys.argv[1]).stat().st_size)"
-def start(url): return subprocess.Popen([sys.executable, "-c", SCRIPT, url, NAME], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+START = ("import json, sys; from matmul_course.tools import data\n"
+         "print(data._download(sys.argv[1], **json.loads(sys.argv[2])).stat().st_size)")
+def start(url):
+    words = [sys.executable, "-c", START, url, json.dumps(known(GOOD))]
+    return subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
-def test_two_at_once_fetch_it_once(server, folder):
+def test_two_at_once_do_not_disturb_each_other(server, folder):
     both = [start(f"{server.url}/drip") for _ in range(2)]
     assert [p.communicate(timeout=60)[0].strip() for p in both] == [str(len(GOOD))] * 2
-    assert server.asked == ["drip"]
+    assert left(folder) == {"mnist.pkl.gz"}
 
 def test_killed_half_way(server, folder):
     p = start(f"{server.url}/drip")
@@ -91,31 +188,8 @@ def test_killed_half_way(server, folder):
     time.sleep(.5)
     p.kill(); p.communicate()
     assert not (folder/"mnist.pkl.gz").exists()
-    assert data._download(f"{server.url}/good").read_bytes() == GOOD
+    assert download(f"{server.url}/good").read_bytes() == GOOD
 
-def test_the_numbers_are_held_against_the_bundled_ones(folder, monkeypatch, tmp_path):
-    own = data.load_mnist()
-    x, y, vx, vy = (t.numpy() for t in own)
-    def serve(arrays):
-        path = tmp_path/"mnist.pkl.gz"
-        path.write_bytes(gzip.compress(pickle.dumps(arrays, 2), 1))
-        monkeypatch.setattr(data, "_download", lambda url: path)
-    serve(((x, y), (vx, vy), (vx, vy)))
-    assert all(map(torch.equal, data.load_mnist("download"), own))
-    serve(((x, y), (vx[::-1].copy(), vy), (vx, vy)))
-    with pytest.raises(ValueError, match="are not those of the package"): data.load_mnist("download")
-
-@pytest.mark.parametrize("what", ["a folder", "missing", "without permission"])
-def test_a_path_that_cannot_be_read_is_named(what, tmp_path):
-    "In a process of its own, which gives up being root: root may read anything."
-    path = tmp_path/"mnist.pkl.gz"
-    if what == "a folder": path.mkdir()
-    if what == "without permission": path.write_bytes(b"x"); path.chmod(0)
-    if what == "without permission" and not hasattr(os, "geteuid"): pytest.skip("chmod takes nobody's right to read here")
-    code = ("import os, sys; from matmul_course.tools.data import load_mnist\n"
-            "if getattr(os, 'geteuid', int)() == 0 and sys.argv[2] == 'without permission': os.seteuid(65534)\n"
-            "try: load_mnist(sys.argv[1])\n"
-            "except ValueError as e: print(e)")
-    run = subprocess.run([sys.executable, "-c", code, str(path), what], capture_output=True, text=True)
-    assert str(path) in run.stdout and "no mnist.pkl.gz can be read here" in run.stdout, run.stdout + run.stderr
-    assert ("Permission" in run.stdout) == (what == "without permission")
+def test_a_download_is_read_as_a_path_is(stand_in, monkeypatch):
+    monkeypatch.setattr(data, "_download", lambda: stand_in)
+    with pytest.raises(ValueError, match="^source: .*is not the published"): data.load_mnist("download")

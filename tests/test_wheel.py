@@ -36,9 +36,10 @@ def elsewhere(built, tmp_path_factory):
 
 def test_the_wheel_carries_code_data_and_notebooks(built, root):
     names = set(zipfile.ZipFile(built).namelist())
-    notebooks = {f"matmul_course/nbs/{p.relative_to(root/'nbs').as_posix()}" for p in (root/"nbs").rglob("*.ipynb") if ".ipynb_checkpoints" not in p.parts}
+    own = (p for p in (root/"nbs").rglob("*.ipynb") if ".ipynb_checkpoints" not in p.parts)
+    notebooks = {f"matmul_course/{p.relative_to(root).as_posix()}" for p in own}
     assert len(notebooks) >= 40 and notebooks <= names
-    assert {"matmul_course/mnist.npz", "matmul_course/py.typed", "matmul_course/lab/page_config.json", "matmul_course/solutions/loops.py"} <= names
+    assert {f"matmul_course/{name}" for name in ("mnist.npz", "py.typed", "lab/page_config.json", "solutions/loops.py")} <= names
 
 def test_an_installed_wheel_copies_its_notebooks_and_runs_one(elsewhere):
     python, place = elsewhere
@@ -54,3 +55,26 @@ def test_the_doctor_finds_nothing_to_mend_elsewhere(elsewhere):
     python, place = elsewhere
     said = python("import sys; from matmul_course.app.commands import main; sys.exit(main(['doctor']))")
     assert "Nothing to mend" in said and "extra course" in said
+
+def test_nbdev_finds_the_index_of_the_package(elsewhere):
+    "So that documentation of other projects can link to a name of the course."
+    python, place = elsewhere
+    said = python("from nbdev.doclinks import NbdevLookup; print(NbdevLookup(strip_libs='matmul_course').code('check_matmul'))")
+    assert "matmul_course/tools/checks.py#L" in said
+
+@pytest.mark.parametrize("command, lacks, extra", [
+    ("nbdev_test", "nbdev.config", "dev"), ("nbdev_export", "nbdev.doclinks", "dev"), ("nbdev_clean", "nbdev.clean", "dev"),
+    ("nbdev_prepare", "nbdev.doclinks", "dev"), ("main", "jupyterlab.labapp", "course")])
+def test_what_is_missing_is_said_with_the_line_that_installs_it(elsewhere, command, lacks, extra):
+    "In a wheel there is no constraints.txt, and nothing to install from the folder."
+    python, place = elsewhere
+    said = python(f"import sys; sys.argv = ['x']; sys.modules[{lacks!r}] = None\nfrom matmul_course.app.commands import {command}\n"
+                  f"try: {command}()\nexcept SystemExit as e: print(e)")
+    assert said.rstrip().endswith(f'python -m pip install "matmul_course[{extra}]"') and lacks in said
+
+def test_the_licence_is_said_as_an_expression(built):
+    wheel = zipfile.ZipFile(built)
+    folder = next(n for n in wheel.namelist() if n.endswith("dist-info/METADATA")).rpartition("/")[0]
+    said = wheel.read(f"{folder}/METADATA").decode()
+    assert "\nLicense-Expression: Apache-2.0\n" in said and "\nLicense: " not in said and "Classifier: License" not in said
+    assert {f"{folder}/licenses/LICENSE", f"{folder}/licenses/matmul_course/mnist.LICENSE.md"} <= set(wheel.namelist())
