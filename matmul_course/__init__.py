@@ -9,7 +9,7 @@ _HOMES = {
     "tools.checks": "matmul_shape error_bound check_matmul",
     "tools.machine": "this_machine",
     "app.ladder": "rung rungs bench race",
-    "app.exercises": "predict predictions",
+    "app.predictions": "predict predictions",
     "gpu.choice": "cuda",
     "gpu.compiler": "compile_kernel",
     "profiler.run": "profile",
