@@ -54,7 +54,8 @@ def _values(name: str, x) -> tuple: # of bool, int, float and str
     if isinstance(x, list | tuple): return tuple(v for part in x for v in _values(name, part))
     try: return _values(name, x.tolist())                   # an array or a tensor
     except (AttributeError, RuntimeError): pass
-    if hasattr(x, "itemsize"): return (str(x).removeprefix("torch."),)           # a dtype
+    dtype = hasattr(x, "itemsize") and not hasattr(x, "tolist")
+    if dtype: return (str(x).removeprefix("torch."),)
     raise TypeError(f"{name}: {x!r} should be a number, a word, or several of these")
 
 def _number_or_word(text: str) -> float | str:

@@ -155,5 +155,5 @@ QUESTIONS = Questions(
         (4 + 4) / (4 * 4),
         "Four vectors of B and four of C are loaded for sixteen multiply-adds."),
     rows_in_half_a_cache=Question(
-        "How many rows of 512 float32 fill half of an L2 cache of 1.25 MiB?",
-        5 * 2**18 // 2 // (512 * 4), "Half of the cache is 640 KiB, and a row takes 2 KiB."))
+        "How many rows of 512 float32 fill half of an L2 cache of 3 MiB?",
+        3 * 2**20 // 2 // (512 * 4), "Half of the cache is 1,536 KiB, and a row takes 2 KiB."))

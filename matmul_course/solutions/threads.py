@@ -244,15 +244,17 @@ worth_a_thread = Exercise(
     solution="09_threads.ipynb#Worth-a-second-thread")
 
 # %% ../../nbs/solutions/09_threads.ipynb #sol-09-threads-031
-def _kernel_for_the_digits() -> str:
-    return which_rung(np.empty((50_000, 784), np.float32), np.empty((784, 10), np.float32))
+def _digits_in_the_small_kernel() -> int:
+    weights, digits = np.ones((784, 10), np.float32), np.ones((100, 784), np.float32)
+    return sum(which_rung(digits[:M], weights) == "small" for M in range(1, 101))
 
 QUESTIONS = Questions(
     megabytes_of_the_digits=Question(
         "A is (50000, 784) in float32. How many MB (10⁶ bytes) does a product with it read at "
         "least?", 50_000 * 784 * 4 / 1e6,
         "Every number of A is needed, and has to be read once.", within=1.1),
-    kernel_for_the_digits=Question(
-        "Which kernel suits (50000, 784) @ (784, 10)?", _kernel_for_the_digits,
-        "C has ten columns and A is far larger than a cache, so reading A once is what counts.",
-        choices=("small", "skinny", "wide", "torch")))
+    digits_in_the_small_kernel=Question(
+        "`matmul` runs the small kernel as long as both operands together have at most 12,000 "
+        "numbers. Up to how many digits, rows of 784, does it multiply by the weights, (784, 10)?",
+        _digits_in_the_small_kernel,
+        "The weights take 7,840 of the 12,000 numbers, and five rows of 784 fit into the rest."))
