@@ -141,7 +141,7 @@ QUESTIONS = Questions(
         "What is the shape of `torch.einsum('ik,kj->ikj', m1, m2)`, with operands of shape "
         "(5, 784) and (784, 10)?",
         np.einsum("ik,kj->ikj", np.ones((5, 784)), np.ones((784, 10))).shape,
-        "The result has an axis for each letter behind the arrow: i is 5, k is 784, j is 10."),
+        "The result has an axis for each letter after the arrow: i is 5, k is 784, j is 10."),
     without_an_arrow=Question(
         "The letters that are kept are put in alphabetical order. `a` is (2, 3). What is the shape "
         "of `np.einsum('ba', a)`?",

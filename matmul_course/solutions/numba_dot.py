@@ -165,5 +165,5 @@ QUESTIONS = Questions(
     past_the_end=Question(
         "The compiled `dot` gets `[1, 2, 3]` and the first two numbers of the array `[2, 3, 4]`. "
         "What does it return?", "the sum of three products",
-        "Compiled code does not check the index, so it reads the 4 behind the end of the second "
+        "Compiled code does not check the index, so it reads the 4 past the end of the second "
         "vector.", choices=("an error", "the sum of two products", "the sum of three products")))

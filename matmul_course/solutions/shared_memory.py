@@ -352,7 +352,7 @@ rows_times_vector = Exercise(
 QUESTIONS = Questions(
     loads_into_tiles=Question(
         "16 blocks of 256 threads take 4 steps each, and every thread loads one element of A in "
-        "every step. How many loads of A are that?", 16 * 256 * 4,
+        "every step. How many loads of A is that in total?", 16 * 256 * 4,
         "A block has 256 threads, so each of its steps loads a tile of 16 by 16."),
     races_without_the_second=Question(
         "Two tiles of 16 by 16, two steps, four blocks: how many cells race without the second "
