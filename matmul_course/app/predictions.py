@@ -23,21 +23,9 @@ class Question:
     within: float = 1        # By this factor a guess may be off; the question says so
     choices: tuple[str, ...] = () # If there are words to choose from: all of them
 
-    def __post_init__(self):
-        "TypeError or ValueError unless a guess can be judged by this."
-        if not self.within >= 1: raise ValueError(f"within: {self.within!r} should be at least 1")
-        if self.choices and not self.measured and self.answer not in self.choices:
-            raise ValueError(f"answer: {self.answer!r} should be one of {self.choices}")
-        if not self.measured: _values("answer", self.answer)
-
-    @property
-    def measured(self) -> bool:
-        "Whether the answer is a function that measures it."
-        return callable(self.answer)
-
     def solved(self) -> object:
         "The answer, measured now if it has to be."
-        return self.answer() if self.measured else self.answer
+        return self.answer() if callable(self.answer) else self.answer
 
     def __repr__(self):
         ends = [f"Choose from: {', '.join(self.choices)}."] * bool(self.choices)
@@ -69,7 +57,8 @@ def _is_right(guess, answer, within: float) -> bool:
     "Is one number or word of a guess right?"
     kinds = {type(guess), type(answer)}
     if kinds & {bool, str}: return len(kinds) == 1 and guess == answer
-    slack = 1.01 if within == 1 and answer % 1 else within
+    if within == 1 and not answer % 1: return guess == answer
+    slack = max(within, 1.01)
     return min(answer / slack, answer * slack) <= guess <= max(answer / slack, answer * slack)
 
 # %% ../../nbs/app/predictions.ipynb #app-predictions-014
@@ -104,8 +93,9 @@ def judge(question: Question, guess: object) -> Prediction:
     """The question with a verdict on a guess. An answer that has to be measured is measured now.
 
     TypeError or ValueError if the guess is nothing that could be right or wrong."""
-    if question.choices: guess = _chosen(guess, question.choices)
     guessed, answer = _values("guess", guess), _values("answer", question.solved())
+    if question.choices and guessed not in [(c.lower(),) for c in question.choices]:
+        raise ValueError(f"guess: {guess!r} should be one of: {', '.join(question.choices)}")
     right = [_is_right(g, a, question.within) for g, a in zip(guessed, answer)]
     said = _as_written(guessed)
     if not all(right) or len(guessed) != len(answer):
@@ -113,15 +103,6 @@ def judge(question: Question, guess: object) -> Prediction:
         return Prediction(question, False, f"{said}: {hint}. Guess again, or read on.")
     exact = "" if guessed == answer else f"; to four digits it is {_as_written(answer)}"
     return Prediction(question, True, f"{said} is right{exact}. {question.why}")
-
-def _chosen(guess: object, choices: tuple[str, ...]) -> str:
-    "The choice that is meant: one that equals the guess, or the only one that contains it."
-    values = _values("guess", guess)
-    word = str(values[0]) if len(values) == 1 else ""
-    equal = [c for c in choices if c.lower() == word]
-    found = equal or [c for c in choices if word and word in c.lower()]
-    if len(found) == 1: return found[0]
-    raise ValueError(f"guess: {guess!r} should be one of: {', '.join(choices)}")
 
 def _as_written(values: tuple) -> str:
     "Numbers and words, the numbers with four digits at most after a point."
@@ -136,7 +117,7 @@ class Questions(dict[str, Question]):
         lines = ["| key | question | answer | why |", "|---|---|---|---|"]
         for key, q in self.items():
             answer = "found out when you guess"
-            if not q.measured: answer = _as_written(_values(key, q.answer))
+            if not callable(q.answer): answer = _as_written(_values(key, q.answer))
             lines.append(f"| `{key}` | {q!r} | {answer} | {q.why} |")
         return "\n".join(lines)
 
