@@ -29,7 +29,7 @@ CALLS = {
     "einsum.einsum_by_hand": ("ij,jk->ik", A, B), "tools.pictures.draw_layers": (A[:2, :3], B[:3]),
     "elementwise.frobenius": (S,), "tools.pictures.draw_dot": (S[0], T[:, 0]),
     "emulator.run.launch": (copy, 1, 32, X, X.copy()), "emulator.simple.launch_simply": (copy, 1, 32, X, X.copy()),
-    "app.exercises.predict": ("q", 1, 1), "app.exercises.time_limit": (1,),
+    "app.predictions.predict": ("multiplications", 1), "app.exercises.time_limit": (1,),
     "gpu.compiler.compile_kernel": (copy, "void(float32[::1], float32[::1])", "sm_80"),
     "grid.launch_kernel": (lambda p: 0, 2, 2), "grid.ceil_div": (5, 2), "tools.pictures_gpu.draw_blocks": (5, 4, (2, 2)),
     "app.ladder.rung": ("tried", "cpu", "torch", 1e6), "tools.timing.duration": (1.0,), "tools.timing.three_digits": (1.0,),
@@ -54,7 +54,7 @@ GARBAGE = [None, True, -1, 0, 1.5, math.nan, math.inf, 10**30, -10**18, 2j, "x",
     torch.ones(4, 5).requires_grad_()]
 
 # (function, place of the argument): what its values mean to somebody else, so that any of them may be right.
-FREE = {("app.exercises.predict", 1), ("app.exercises.predict", 2), ("emulator.simple.launch_simply", 3), ("emulator.simple.launch_simply", 4), ("tools.arguments.as_whole", 0),
+FREE = {("emulator.simple.launch_simply", 3), ("emulator.simple.launch_simply", 4), ("tools.arguments.as_whole", 0),
         ("tools.arguments.as_real", 0), ("tools.arguments.as_whole", 2), ("tools.arguments.as_whole", 3), ("tools.arguments.as_real", 2)}
 SLOW = {("grid.launch_kernel", 1), ("grid.launch_kernel", 2), ("app.ladder.race", 4)}      # 10**30 positions, or seconds, are what was asked for
 
