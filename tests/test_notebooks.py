@@ -5,6 +5,8 @@ import pytest
 from matmul_course.app.commands import readme
 from matmul_course.app.ladder import LESSONS
 
+ROOT = Path(__file__).resolve().parent.parent
+
 @pytest.fixture(scope="session")
 def copy(root, tmp_path_factory):
     "The project as git would hand it over: nothing that was built."
