@@ -6,7 +6,7 @@ from matmul_course.app.commands import notebooks
 from matmul_course.app.site import export_site
 
 NAMES = "chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome", "msedge"
-FEW = "01_loops", "04_broadcasting", "13_shared_memory"                # the rest with --full
+FEW = "01_loops", "04_broadcasting", "15_shared_memory"                # the rest with --full
 ALL = sorted(p.stem for p in notebooks().glob("[01]?_*.ipynb"))
 
 @pytest.fixture(scope="module")
@@ -62,9 +62,8 @@ IDLE = "() => { const w = window.jupyterapp?.shell.currentWidget; return w?.sess
 WAITING = "() => [...document.querySelectorAll('.jp-InputArea-prompt')].some(p => p.textContent.includes('*'))"
 PICTURES = "() => [...document.querySelectorAll('.jp-OutputArea img')].map(i => [i.alt, i.complete && i.naturalWidth > 0])"
 
-@pytest.mark.parametrize("name", ALL)
-def test_a_lesson_runs_in_jupyterlab(name, lab, browser, request):
-    if name not in FEW and not request.config.getoption("--full"): pytest.skip("only with --full")
+@pytest.mark.parametrize("name", [n if n in FEW else pytest.param(n, marks=pytest.mark.slow) for n in ALL])
+def test_a_lesson_runs_in_jupyterlab(name, lab, browser):
     address, token, folder = lab
     w = Watched(browser, viewport=dict(width=1200, height=900))
     w.page.goto(f"{address}/lab/tree/{name}.ipynb?token={token}&reset")
@@ -115,7 +114,7 @@ def pages(tmp_path_factory):
 def test_pages_need_no_network(pages, browser, width, scheme):
     "On a phone and on a screen, light and dark: figures drawn, formulas set, nothing wider than the page."
     w = Watched(browser, viewport=dict(width=width, height=800), color_scheme=scheme, offline=True)
-    for name in ("index", *FEW, "solutions/13_shared_memory", "tools/checks"):
+    for name in ("index", *FEW, "solutions/15_shared_memory", "tools/checks"):
         w.page.goto((pages/f"{name}.html").as_uri())
         assert all(w.page.evaluate("() => [...document.images].map(i => i.complete && i.naturalWidth > 0)")), name
         assert w.page.evaluate("() => document.documentElement.scrollWidth") <= width, f"{name} is wider than {width}"
