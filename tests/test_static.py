@@ -32,8 +32,8 @@ def test_each_checker_sees_a_mistake(root, tmp_path, name, text, said):
     "With the project's own settings, on a file of a line."
     (tmp_path/"wrong.py").write_text(text, encoding="utf-8")
     settings = ["--config" if name == "ruff" else "--config-file", str(root/"pyproject.toml")]
-    command = ["ruff", "check", "--no-cache", "--output-format", "json-lines", *settings] if name == "ruff" else ["mypy", "--cache-dir", str(tmp_path), *settings]
-    run = subprocess.run([sys.executable, "-m", *command, "wrong.py"], cwd=tmp_path, capture_output=True, text=True)
+    command = {"ruff": ["check", "--no-cache", "--output-format", "json-lines"], "mypy": ["--cache-dir", str(tmp_path)]}[name]
+    run = subprocess.run([sys.executable, "-m", name, *command, *settings, "wrong.py"], cwd=tmp_path, capture_output=True, text=True)
     assert run.returncode == 1 and said in run.stdout, run.stdout + run.stderr
 
 # ---------------------------------------------------------------- types of what is public
@@ -61,3 +61,15 @@ def test_what_means_nothing_is_found():
 def test_public_functions_say_their_types():
     found = {name: names for name, fn in functions() if (names := untyped(fn))}
     assert not found, "\n" + "\n".join(f"{name}: {', '.join(names)}" for name, names in found.items())
+
+def test_a_readers_checker_knows_what_is_imported_from_the_top(root, tmp_path):
+    "The names are loaded when they are asked for, and decorated on the way: neither may hide their types."
+    pinned(root, "mypy", "numpy", "torch")
+    names = [name for name, fn in functions() if "." not in name and inspect.isroutine(fn)]
+    assert len(names) > 20
+    use = f"from matmul_course import {', '.join(names)}\n" + "".join(f"reveal_type({name})\n" for name in names)
+    (tmp_path/"use.py").write_text(use, encoding="utf-8")
+    said = passes(root, "mypy", "--cache-dir", str(tmp_path), "--no-error-summary", "--follow-imports", "silent", str(tmp_path/"use.py"))
+    shown = re.findall(r'note: Revealed type is "(.*)"$', said, re.M)
+    unknown = [name for name, t in zip(names, shown, strict=True) if not t.startswith(("def ", "Overload"))]
+    assert not unknown, f"mypy knows no type of {', '.join(unknown)}"
