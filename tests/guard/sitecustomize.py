@@ -33,7 +33,7 @@ if os.environ.get("GUARD_NETWORK"): sys.addaudithook(refuse_network)
 
 def tape(path):
     "Only readings by the course, by cells and by the magics that time them: how often others look at a clock is theirs."
-    import atexit, pickle, resource, time
+    import atexit, pickle, time
     from pathlib import Path
     again = iter(pickle.loads(Path(path).read_bytes())) if Path(path).exists() else None
     readings = []
@@ -46,7 +46,9 @@ def tape(path):
         return read
     for name in ("time", "time_ns", "monotonic", "perf_counter", "perf_counter_ns", "process_time", "thread_time"):
         setattr(time, name, taped(getattr(time, name)))
-    resource.getrusage = taped(resource.getrusage)
+    if sys.platform != "win32":
+        import resource
+        resource.getrusage = taped(resource.getrusage)
     if again is None: atexit.register(lambda: Path(path).write_bytes(pickle.dumps([*map(plain, readings)])))
 
 def plain(reading): return reading if isinstance(reading, (int, float)) else tuple(reading)
