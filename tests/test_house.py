@@ -1,7 +1,7 @@
-"The rules of the house: where things stand, how large they may grow, and what a name may mean."
+"The rules of the house: how large things may grow, what a name may mean, and what is written down. test_static.py holds the spaces."
 import ast, io, re, subprocess, sys, tokenize
 from collections import Counter, defaultdict
-from test_notebooks import cells, modules, notebooks, source
+from test_notebooks import cells, modules, notebooks
 
 MODULE_LINES, CODE_CELLS, PACKAGE_LINES, TEST_COLUMNS = 450, 60, 5_300, 140
 FUNCTIONS = ast.FunctionDef, ast.AsyncFunctionDef
@@ -150,33 +150,6 @@ def undocumented(tree):
 
 def test_what_is_public_has_a_docstring(root):
     assert not (found := {n: names for n, t in package(root).items() if (names := [*undocumented(t)])}), told(found)
-
-def rooms(text):
-    "A source with all that stands in strings and comments blanked out."
-    lines = [[*line] for line in text.splitlines()]
-    fstrings = {getattr(tokenize, f"FSTRING_{part}", None) for part in ("START", "MIDDLE", "END")} - {None}
-    for t in tokenize.generate_tokens(io.StringIO(text).readline):
-        if t.type not in {tokenize.STRING, tokenize.COMMENT, *fstrings}: continue
-        for row in range(t.start[0], t.end[0] + 1):
-            first, last = t.start[1] if row == t.start[0] else 0, t.end[1] if row == t.end[0] else len(lines[row - 1])
-            lines[row - 1][first:last] = "_" * (last - first)
-    return ["".join(line) for line in lines]
-
-TIGHT = re.compile(r"\)(?! -> )\s*->|\b[A-Z],[A-Z]\b")        # `)->` and `M,K,N`
-
-def tight(text): return [line.strip() for line in rooms(text) if TIGHT.search(line)]
-
-def test_tight_lines_are_found():
-    wrong = ["def f(a)->int: ...", "def f(a) ->int: ...", "M,K,N = 1, 2, 3", "M,K, N = 1, 2, 3"]
-    assert tight("\n".join([*wrong, "def f(a) -> int: ...", "M, K, N = c[i, j], 2, 3", "x = 'M,N'  # M,N"])) == wrong
-
-def python(text): return re.sub(r"^(\s*)[%!].*$", r"\1pass", text, flags=re.M)       # IPython's magics are no Python
-
-def test_one_style_of_spacing(root):
-    "`) -> int:` and `M, K, N`, in modules and in the cells of notebooks; ruff holds the rest."
-    texts = {p.relative_to(root).as_posix(): p.read_text(encoding="utf-8") for p in (root/"matmul_course").rglob("*.py")}
-    texts |= {f"{p.relative_to(root).as_posix()} {c['id']}": python(source(c)) for p in notebooks(root) for c in cells(p) if c["cell_type"] == "code"}
-    assert not (found := {n: lines for n, text in texts.items() if (lines := tight(text))}), told(found)
 
 def test_no_line_of_a_test_is_over_140_characters(root):
     long = [f"{p.name}:{n}" for p in sorted((root/"tests").rglob("*.py")) for n, line in enumerate(p.read_text(encoding="utf-8").splitlines(), 1)
