@@ -62,9 +62,8 @@ IDLE = "() => { const w = window.jupyterapp?.shell.currentWidget; return w?.sess
 WAITING = "() => [...document.querySelectorAll('.jp-InputArea-prompt')].some(p => p.textContent.includes('*'))"
 PICTURES = "() => [...document.querySelectorAll('.jp-OutputArea img')].map(i => [i.alt, i.complete && i.naturalWidth > 0])"
 
-@pytest.mark.parametrize("name", ALL)
-def test_a_lesson_runs_in_jupyterlab(name, lab, browser, request):
-    if name not in FEW and not request.config.getoption("--full"): pytest.skip("only with --full")
+@pytest.mark.parametrize("name", [n if n in FEW else pytest.param(n, marks=pytest.mark.slow) for n in ALL])
+def test_a_lesson_runs_in_jupyterlab(name, lab, browser):
     address, token, folder = lab
     w = Watched(browser, viewport=dict(width=1200, height=900))
     w.page.goto(f"{address}/lab/tree/{name}.ipynb?token={token}&reset")

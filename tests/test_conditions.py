@@ -1,11 +1,12 @@
 """The lessons where things are not as on the author's machine: each in a kernel of its own, as in JupyterLab.
 
-Here each condition meets one or two lessons; `pytest --full` takes all of them through all."""
-import json, os, shutil, sys, time
+Here each condition meets one lesson; `pytest --full` takes all of them through all."""
+import json, os, shutil, sys
 from contextlib import contextmanager
 from pathlib import Path
 import pytest
 from jupyter_client.manager import start_new_kernel
+from test_notebooks import ROOT, lessons
 
 GUARD = Path(__file__).parent/"guard"
 FLAGS = "#| slow", "#| cuda", "#| eval: false"
@@ -34,21 +35,25 @@ def run(client, texts):
         reply = client.execute_interactive(text, output_hook=quiet, timeout=300, store_history=False)["content"]
         assert reply["status"] == "ok", "\n".join([text[:300], *reply.get("traceback", [])])[-4000:]
 
+HERE = "the cell to stop has begun"
+
 def stopped(manager, client, texts):
-    "Run the first half, and interrupt the next cell, wherever it is after a tenth of a second."
+    "Run the first half, and press stop as soon as the next cell says that it has begun; it cannot end before."
     half = len(texts) // 2
     run(client, texts[:half])
-    asked = client.execute(texts[half], store_history=False)
-    time.sleep(0.1)
-    manager.interrupt_kernel()
-    while client.get_shell_msg(timeout=300)["parent_header"].get("msg_id") != asked: pass
+    endless = f"print({HERE!r}, flush=True)\n{texts[half]}\nimport time\nwhile True: time.sleep(0.01)"
+    def stop(message):
+        if message["msg_type"] == "stream" and HERE in message["content"]["text"]: manager.interrupt_kernel()
+    reply = client.execute_interactive(endless, output_hook=stop, timeout=300, store_history=False)["content"]
+    assert reply["status"] == "error" and reply["ename"] == "KeyboardInterrupt", reply
 
 def checkout(root, to):
     "The notebooks and the package as a reader has them, somewhere else."
     skip = shutil.ignore_patterns(".git", "__pycache__", "*.egg-info", ".ipynb_checkpoints", "tests")
     return Path(shutil.copytree(root, to, ignore=skip))
 
-def everything(folder): return {p.relative_to(folder): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file() and "__pycache__" not in p.parts}
+def everything(folder):
+    return {p.relative_to(folder): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file() and "__pycache__" not in p.parts}
 
 def paths(root): return os.pathsep.join([str(root), *filter(None, [os.environ.get("PYTHONPATH")])])
 
@@ -59,12 +64,12 @@ def far_from_home(root, name, tmp):
     here, caches = checkout(root, tmp/"Übung à la carte"/"le cours"), tmp/"caches"
     caches.mkdir()
     before = everything(here)
-    env = dict(PYTHONPATH=os.pathsep.join([str(GUARD), paths(here)]), GUARD_WRITE=os.path.realpath(caches), GUARD_NETWORK="1", TMPDIR=str(caches),
-               HOME=None, XDG_CACHE_HOME=str(caches), IPYTHONDIR=str(caches/"ipython"), MPLCONFIGDIR=str(caches/"mpl"),
+    env = dict(PYTHONPATH=os.pathsep.join([str(GUARD), paths(here)]), GUARD_WRITE=os.path.realpath(caches), GUARD_NETWORK="1", HOME=None,
+               TMPDIR=str(caches), XDG_CACHE_HOME=str(caches), IPYTHONDIR=str(caches/"ipython"), MPLCONFIGDIR=str(caches/"mpl"),
                MATMUL_COURSE_CACHE=str(caches))
     with kernel(here/"nbs", **env) as (_, client):
-        run(client, ["import urllib.request\ntry: urllib.request.urlopen('http://192.0.2.1/', timeout=1)\nexcept OSError as e: assert 'the guard' in str(e)",
-                     "try: open('written', 'w')\nexcept PermissionError: pass\nelse: raise AssertionError('the guard sleeps')"])
+        run(client, [f"try: {ask}\nexcept OSError as e: assert 'the guard' in str(e)\nelse: raise AssertionError('the guard sleeps')"
+                     for ask in ("__import__('urllib.request').request.urlopen('http://192.0.2.1/', timeout=1)", "open('written', 'w')")])
         run(client, sources(here/"nbs"/name))
     assert everything(here) == before
 
@@ -79,9 +84,12 @@ def twice(root, name, tmp):
     with kernel(root/"nbs", PYTHONPATH=paths(root), IPYTHONDIR=str(tmp)) as (_, client): run(client, 2 * sources(root/"nbs"/name))
 
 def on_one_thread_in_ascii(root, name, tmp):
-    "In a locale that knows 128 characters. (With an accent in the path as well, Numba's own cache fails there: it encodes paths as UTF-8.)"
-    one = dict(LC_ALL="C", PYTHONUTF8="0", PYTHONCOERCECLOCALE="0") | {f"{lib}_NUM_THREADS": "1" for lib in ("OMP", "MKL", "OPENBLAS", "NUMBA")}
-    with kernel(root/"nbs", PYTHONPATH=paths(root), IPYTHONDIR=str(tmp), **one) as (_, client): run(client, sources(root/"nbs"/name))
+    """In a locale that knows 128 characters.
+
+    With an accent in the path as well, Numba's own cache fails there: it encodes paths as UTF-8."""
+    ascii = dict(LC_ALL="C", PYTHONUTF8="0", PYTHONCOERCECLOCALE="0")
+    one = {f"{lib}_NUM_THREADS": "1" for lib in ("OMP", "MKL", "OPENBLAS", "NUMBA")}
+    with kernel(root/"nbs", PYTHONPATH=paths(root), IPYTHONDIR=str(tmp), **ascii, **one) as (_, client): run(client, sources(root/"nbs"/name))
 
 # Of other people's modules, with the reason.
 IGNORED = ["warnings.filterwarnings('ignore', module=r'(?!matmul_course|__main__).*')"]
@@ -101,26 +109,23 @@ def in_two_gigabytes(root, name, tmp):
                      "try: bytearray(3 * 2**30)\nexcept MemoryError: pass\nelse: raise AssertionError('there is no limit')"])
         run(client, sources(root/"nbs"/name))
 
-EARLY = lambda lesson: lesson < "07"
-CONDITIONS = {far_from_home: ("01_loops", "10_grid"), stopped_and_run_again: ("11_cuda_kernel",), twice: ("10_grid",),
-              on_one_thread_in_ascii: ("04_broadcasting",), with_warnings_as_errors: ("12_coalescing",), in_two_gigabytes: ("05_einsum",)}
+FEW = {far_from_home: "11_grid", stopped_and_run_again: "11_grid", twice: "11_grid", on_one_thread_in_ascii: "04_broadcasting",
+       with_warnings_as_errors: "03_elementwise", in_two_gigabytes: "11_grid"}
+LESSONS = [p.stem for p in lessons(ROOT)]
+PAIRS = [(c, n) for c in FEW for n in LESSONS if c is not in_two_gigabytes or n < "07" or n == FEW[c]]
 
-def pytest_generate_tests(metafunc):
-    if "condition" not in metafunc.fixturenames: return
-    root, full = Path(__file__).resolve().parent.parent, metafunc.config.getoption("--full")
-    every = sorted(p.stem for p in (root/"nbs").glob("[0-9]*.ipynb"))
-    pairs = [(c, n) for c, few in CONDITIONS.items() for n in every if n in few or full and (c is not in_two_gigabytes or EARLY(n))]
-    metafunc.parametrize("condition, lesson", pairs, ids=[f"{c.__name__}-{n}" for c, n in pairs])
+def test_each_condition_meets_a_lesson(): assert {*FEW.items()} <= {*PAIRS}
 
+@pytest.mark.parametrize("condition, lesson", [
+    pytest.param(c, n, id=f"{c.__name__}-{n}", marks=[] if FEW[c] == n else [pytest.mark.slow]) for c, n in PAIRS])
 def test_a_lesson_passes(condition, lesson, root, tmp_path): condition(root, lesson + ".ipynb", tmp_path)
 
 def test_a_lesson_that_fails_is_seen(tmp_path):
     with kernel(tmp_path, IPYTHONDIR=str(tmp_path)) as (_, client):
         with pytest.raises(AssertionError, match="ZeroDivisionError"): run(client, ["x = 1", "x / 0"])
 
-def test_all_notebooks_in_reverse_in_one_process(root, tmp_path, request):
+@pytest.mark.parametrize("names", [["11_grid", "03_elementwise"], pytest.param(LESSONS[::-1], marks=pytest.mark.slow)], ids=["two", "all"])
+def test_notebooks_in_reverse_in_one_process(names, root, tmp_path):
     "What a lesson leaves in memory, on the ladder or in torch's settings must not change another one."
-    every = sorted((root/"nbs").glob("[0-9]*.ipynb"), reverse=True)
-    if not request.config.getoption("--full"): every = [p for p in every if p.stem in ("10_grid", "03_elementwise", "01_loops")]
     with kernel(root/"nbs", PYTHONPATH=paths(root), IPYTHONDIR=str(tmp_path)) as (_, client):
-        for path in every: run(client, sources(path))
+        for name in names: run(client, sources(root/"nbs"/f"{name}.ipynb"))

@@ -12,7 +12,6 @@ from matmul_course.emulator.keep import cache_folder, cache_key
 from matmul_course.gpu.choice import choose
 import fuzz, kernels
 
-FULL = "--full" in sys.argv
 cuda = Cuda()
 pytestmark = pytest.mark.skipif(not kernels.cuda.emulated, reason="a GPU runs these kernels")
 
@@ -38,7 +37,9 @@ def body(*lines, args="x"): return define(f"def k({args}):\n    t = cuda.threadI
 SOME = ["increment_2d", "puzzle_convolution", "fast_matmul_of_the_docs", "sgemm_2d_register_tiles", "mandelbrot", "monte_carlo_pi", "softmax_rows",
         "swap_until_sorted", "row_views"]
 
-@pytest.mark.parametrize("name", kernels.KERNELS if FULL else SOME)
+def some(names): return pytest.mark.parametrize("name", [n if n in names else pytest.param(n, marks=pytest.mark.slow) for n in kernels.KERNELS])
+
+@some(SOME)
 def test_kernels_from_outside(name):
     kernels.hold(name, lambda kernel, grid, block, shared, *args: kernel[grid, block, 0, shared](*args))
 
@@ -56,7 +57,7 @@ def test_numbas_simulator_gives_the_same():
     assert run.returncode == 0, run.stderr
     assert run.stdout.split() == list(kernels.KERNELS)
 
-@pytest.mark.parametrize("name", kernels.KERNELS if FULL else ["histogram", "compact_with_counter"])
+@some(["histogram", "compact_with_counter"])
 def test_right_kernels_have_no_race(name):
     kernels.hold(name, lambda kernel, grid, block, shared, *args: launch(kernel, grid, block, *args, shared=shared, check="races"))
 

@@ -14,21 +14,21 @@ def found():
             if isinstance(value, Exercise): yield f"{m.name}.{name}", value
 
 EXERCISES = dict(found())
-shown = {"right answers": 0, "wrong answers": 0, "mutants": 0, "survivors, each with a reason": 0}   # for the last lines of pytest
-each = pytest.mark.parametrize("name", EXERCISES)
+SLOW = "shared_memory.rows_times_vector", "shared_memory.count_in_a_block", "thread_tiles.two_columns", "numba_dot.when_it_pays"
+each = pytest.mark.parametrize("name", [pytest.param(n, marks=pytest.mark.slow) if n in SLOW else n for n in EXERCISES])
 
 @each
-def test_right_answers_pass_and_wrong_ones_are_named(name):
+def test_right_answers_pass_and_wrong_ones_are_named(name, count):
     ex = EXERCISES[name]
     assert len(ex.right) >= 2 and len(ex.wrong) >= 3 and ex.hints and ex.solution
     assert len({text(f) for f in ex.right}) == len(ex.right), "two right answers that are one"
     for f in ex.right:
         assert (v := ex.check(f)), f"{text(f)}\n{v.text}"
-        shown["right answers"] += 1
+        count("right answers")
     for f in ex.wrong:
         v = ex.check(f)
         assert not v and v.mistake == python_function(f).__name__, f"{text(f)}\n{v.text}"
-        shown["wrong answers"] += 1
+        count("wrong answers")
 
 def text(f): return re.sub(r'^def \w+', "def f", textwrap.dedent(inspect.getsource(python_function(f))).partition("def ")[2])
 
@@ -99,19 +99,19 @@ def compiled(tree, fn, n):
     return names[fn.__name__]
 
 @each
-def test_changed_answers_fail(name):
+def test_changed_answers_fail(name, count):
     ex, survivors = EXERCISES[name], []
     answer = ex.right[0]
     fn = python_function(answer)
     for n, (was, now, tree) in enumerate(mutants(fn)):
         mutant = compiled(tree, fn, n)
-        shown["mutants"] += 1
+        count("mutants")
         if ex.check(cuda.jit(mutant) if answer is not fn else mutant): survivors.append(f"{was} -> {now}")
     explains = {key: {s for s in survivors if re.fullmatch(re.escape(key).replace(r"\*", ".*"), s, re.S)} for key in ex.harmless}
     unexplained = [s for s in survivors if not any(s in found for found in explains.values())]
     assert not unexplained, "\n".join(unexplained)
     assert all(explains.values()), f"nothing survives like {[key for key, found in explains.items() if not found]}"
-    shown["survivors, each with a reason"] += len(survivors)
+    count("survivors, each with a reason", len(survivors))
 
 def test_all_lessons_have_exercises(root):
     numbers = {p.stem for p in (root/"nbs").glob("[01]?_*.ipynb")} - {"19_race"}

@@ -5,6 +5,8 @@ import pytest
 from matmul_course.app.commands import readme
 from matmul_course.app.ladder import LESSONS
 
+ROOT = Path(__file__).resolve().parent.parent
+
 @pytest.fixture(scope="session")
 def copy(root, tmp_path_factory):
     "The project as git would hand it over: nothing that was built."
@@ -15,6 +17,13 @@ def copy(root, tmp_path_factory):
 def notebooks(root): return sorted(p for p in (root/"nbs").rglob("*.ipynb") if ".ipynb_checkpoints" not in p.parts)
 
 def cells(path): return json.loads(path.read_text(encoding="utf-8"))["cells"]
+
+def text(path): return path.read_text(encoding="utf-8")
+
+def run_there(folder, code):
+    "Run Python in a folder; what it says on stderr, should it fail."
+    run = subprocess.run([sys.executable, "-c", code], cwd=folder, capture_output=True, text=True)
+    assert run.returncode == 0, run.stderr
 
 def source(cell): return "".join(cell["source"])
 
@@ -44,19 +53,15 @@ def test_a_notebooks_path_is_its_modules_path(root):
 def test_modules_are_what_the_notebooks_export(root, copy):
     "A fresh export into a tree without modules gives the same files: no edit by hand, no module left behind."
     for path in modules(copy).values(): path.unlink()
-    run = subprocess.run([sys.executable, "-c", "from nbdev.doclinks import nbdev_export; nbdev_export()"], cwd=copy, capture_output=True, text=True)
-    assert run.returncode == 0, run.stderr
+    run_there(copy, "from nbdev.doclinks import nbdev_export; nbdev_export()")
     here, fresh = modules(root), modules(copy)
     assert here.keys() == fresh.keys()
-    for name in here: assert here[name].read_text(encoding="utf-8") == fresh[name].read_text(encoding="utf-8"), f"{name} differs: run nbdev_export"
-    for name in ("__init__.py", "_modidx.py"):
-        assert (root/"matmul_course"/name).read_text(encoding="utf-8") == (copy/"matmul_course"/name).read_text(encoding="utf-8"), name
+    for name in here: assert text(here[name]) == text(fresh[name]), f"{name} differs: run nbdev_export"
+    for name in ("__init__.py", "_modidx.py"): assert text(root/"matmul_course"/name) == text(copy/"matmul_course"/name), name
 
 def test_notebooks_are_clean(root, copy):
-    run = subprocess.run([sys.executable, "-c", "from nbdev.clean import nbdev_clean; nbdev_clean()"], cwd=copy, capture_output=True, text=True)
-    assert run.returncode == 0, run.stderr
-    for path in notebooks(root):
-        assert path.read_text(encoding="utf-8") == (copy/path.relative_to(root)).read_text(encoding="utf-8"), f"{path.name}: run nbdev_clean"
+    run_there(copy, "from nbdev.clean import nbdev_clean; nbdev_clean()")
+    for path in notebooks(root): assert text(path) == text(copy/path.relative_to(root)), f"{path.name}: run nbdev_clean"
 
 def test_readme_is_made_from_the_index(root):
     text, pictures = readme(root/"nbs"/"index.ipynb")
@@ -74,8 +79,8 @@ def test_readme_examples_run(root):
 
 def test_links_lead_somewhere(root):
     for path in [root/"README.md", *notebooks(root)]:
-        text = path.read_text(encoding="utf-8") if path.suffix == ".md" else "\n".join(source(c) for c in cells(path) if c["cell_type"] == "markdown")
-        for link in re.findall(r"\]\((?!https?:|#)([^)#]+)\)", text): assert (path.parent/link).exists(), f"{path.name}: {link}"
+        prose = text(path) if path.suffix == ".md" else "\n".join(source(c) for c in cells(path) if c["cell_type"] == "markdown")
+        for link in re.findall(r"\]\((?!https?:|#)([^)#]+)\)", prose): assert (path.parent/link).exists(), f"{path.name}: {link}"
 
 def test_every_lesson_is_on_the_map_and_on_the_ladder(root):
     index = "\n".join(source(c) for c in cells(root/"nbs"/"index.ipynb"))
@@ -95,12 +100,8 @@ def test_kept_outputs_hold_no_path_error_or_warning(root, pattern):
         for c in cells(path):
             for out in c.get("outputs", []):
                 assert out["output_type"] != "error", f"{path.name}: {source(c)[:80]}"
-                assert not (found := re.search(pattern, json.dumps({k: v for k, v in out.items() if k != "metadata"}))), f"{path.name}: {found[0]} in the output of {source(c)[:80]}"
-
-def test_code_lines_fit_the_page(root):
-    long = [f"{p.name}: {line[:60]}" for p in notebooks(root) for c in cells(p) if c["cell_type"] == "code"
-            for line in source(c).splitlines() if len(line) > 100]
-    assert not long, long
+                found = re.search(pattern, json.dumps({k: v for k, v in out.items() if k != "metadata"}))
+                assert not found, f"{path.name}: {found[0]} in the output of {source(c)[:80]}"
 
 def lessons(root): return [p for p in notebooks(root) if re.match(r"\d\d_", p.stem) and p.parent.name == "nbs"]
 
@@ -125,10 +126,11 @@ def imports(path, package):
     "Modules of the package that a file imports, at any depth of its code."
     found, here = set(), path.relative_to(package).with_suffix("").parts
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-        if isinstance(node, ast.Import): found |= {a.name.removeprefix("matmul_course.") for a in node.names if a.name.startswith("matmul_course.")}
+        if isinstance(node, ast.Import):
+            found |= {a.name.removeprefix("matmul_course.") for a in node.names if a.name.startswith("matmul_course.")}
         if not isinstance(node, ast.ImportFrom): continue
-        base = ".".join(here[:len(here) - node.level]) if node.level else (node.module or "").partition("matmul_course")[2][1:] if (node.module or "").startswith("matmul_course") else None
-        if base is None: continue
+        if not node.level and not node.module.startswith("matmul_course"): continue
+        base = ".".join(here[:len(here) - node.level]) if node.level else node.module.removeprefix("matmul_course").lstrip(".")
         full = ".".join(filter(None, [base, node.module if node.level else ""]))
         found |= {full, *(".".join(filter(None, [full, a.name])) for a in node.names)}
     return found & set(modules(package.parent))
@@ -162,4 +164,5 @@ def test_notebooks_import_only_what_stands_below_them(root):
     for path in lessons(root):
         code = "\n".join(source(c) for c in cells(path) if c["cell_type"] == "code")
         for other in re.findall(r"(?:from|import) matmul_course\.([\w.]+)", code):
-            if other in floor and not other.startswith("solutions"): assert floor[other] <= (FLOORS.index("lessons"), path.stem), f"{path.name} imports {other}"
+            if other not in floor or other.startswith("solutions"): continue
+            assert floor[other] <= (FLOORS.index("lessons"), path.stem), f"{path.name} imports {other}"

@@ -10,9 +10,9 @@ from matmul_course.broadcasting import broadcast_shape
 from matmul_course.tools.checks import error_bound, matmul_shape
 from matmul_course.elementwise import frobenius
 from matmul_course.app.ladder import rungs
+from test_arguments import begins_with
 
 RUNGS = rungs()
-drawn = Counter()
 
 class Mine(np.ndarray): "A subclass, as other libraries make them."
 
@@ -106,7 +106,7 @@ needs_longdouble = pytest.mark.skipif(np.finfo(np.longdouble).eps >= 1e-17, reas
 
 @needs_longdouble
 @pytest.mark.parametrize("name", RUNGS)
-def test_a_product_is_inside_the_bound_and_the_operands_stay(name, examples):
+def test_a_product_is_inside_the_bound_and_the_operands_stay(name, examples, count):
     most = 6 if (RUNGS[name].max_flop or math.inf) < 1e7 else 12 if RUNGS[name].max_flop else 40
     @some(examples(120))
     @given(operands(most))
@@ -114,7 +114,7 @@ def test_a_product_is_inside_the_bound_and_the_operands_stay(name, examples):
         a, b = pair
         was = everything_behind(a), everything_behind(b)
         with np.errstate(all="ignore"): c = RUNGS[name](a, b)
-        drawn["products inside the bound"] += 1
+        count("products inside the bound")
         assert (everything_behind(a), everything_behind(b)) == was, "an operand was changed"
         assert isinstance(c, torch.Tensor if isinstance(a, torch.Tensor) else np.ndarray) and c.dtype == a.dtype
         assert tuple(c.shape) == (a.shape[0], b.shape[1])
@@ -137,7 +137,7 @@ def test_the_judge_sees_wrong_products():
 NO_FLOATS = ["float16", "int8", "int64", "uint8", "bool", "complex64", "longdouble", "object", ">f4", "S3", "M8[s]", "V4"]
 
 @pytest.mark.parametrize("name", RUNGS)
-def test_what_is_no_pair_of_float_matrices_is_refused_by_name(name, examples):
+def test_what_is_no_pair_of_float_matrices_is_refused_by_name(name, examples, count):
     shapes, numpys = st.lists(st.integers(0, 4), max_size=4), st.sampled_from(["float32", "float64", *NO_FLOATS])
     torchs = st.sampled_from([torch.float32, torch.float64, torch.float16, torch.bfloat16, torch.int32, torch.bool, torch.complex64])
     arrays = st.tuples(shapes, numpys).map(lambda d: np.zeros(*d))
@@ -150,8 +150,8 @@ def test_what_is_no_pair_of_float_matrices_is_refused_by_name(name, examples):
     def check(a, b):
         try: c = RUNGS[name](a, b)
         except (ValueError, TypeError) as e:
-            drawn["pairs refused by name"] += 1
-            assert re.match(r"a @ b|a and b|[ab]:", str(e)), f"{a!r} @ {b!r}: {e}"
+            count("pairs refused by name")
+            assert begins_with("a", str(e)) or begins_with("b", str(e)), f"{a!r} @ {b!r}: {e}"
         else:
             assert type(a) is type(b) and a.dtype == b.dtype and matmul_shape(a, b) and getattr(a, "device", "cpu") != torch.device("meta")
             assert str(a.dtype).removeprefix("torch.") in ("float32", "float64") and tuple(c.shape) == (a.shape[0], b.shape[1])
@@ -159,7 +159,7 @@ def test_what_is_no_pair_of_float_matrices_is_refused_by_name(name, examples):
 
 # ---------------------------------------------------------------- what stands beside the products
 
-def test_error_bound_is_no_less_than_what_any_order_loses(examples):
+def test_error_bound_is_no_less_than_what_any_order_loses(examples, count):
     @some(examples(200))
     @given(operands(9), st.randoms(use_true_random=False))
     def check(pair, random):
@@ -171,7 +171,7 @@ def test_error_bound_is_no_less_than_what_any_order_loses(examples):
         for k in order: total += a[:, k, None] * b[k]
         exact = (a.astype(np.longdouble)[:, :, None] * b.astype(np.longdouble)[None]).sum(1)
         assert (abs(total - exact) <= error_bound(a, b) * (1 + 1e-12)).all()
-        drawn["bounds held against a drawn order of sums"] += 1
+        count("bounds held against a drawn order of sums")
     check()
 
 def test_broadcast_shape_is_numpys(examples):

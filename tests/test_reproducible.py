@@ -1,57 +1,45 @@
-"Two runs give the same pages, but for times and what was measured."
-import getpass, json, re, socket
+"""Two runs of a page show the same, times included: the second reads from the clock what the first has read.
+
+Here a page or two; `pytest --full` takes all of them."""
+import getpass, json, os, re, socket, subprocess, sys
 import pytest
-from matmul_course.app.commands import nbdev_test
-from test_conditions import checkout
-from test_honesty import code, defined, words
-from test_notebooks import cells, notebooks, source
-import ast
+from test_conditions import GUARD, checkout, paths
+from test_notebooks import ROOT, cells, notebooks, source
 
-# What depends on the clock or on the machine, on whichever page it stands.
-MEASURED = {"race", "bench", "Timing", "duration", "perf_counter", "time", "timeit", "measured_peak", "measured_bandwidth", "this_machine", "Machine", "peak", "bandwidth",
-            "thread_counts", "blas_name", "findings", "doctor", "elapsed_time", "wall", "speed", "cpu_count", "get_num_threads", "cores", "threads", "predictions", "getsizeof",
-            "vector_bytes", "VECTOR", "block_sizes", "inspect_asm", "notebooks", "versions", "__version__", "compile_time"}
-MAGIC = re.compile(r"^\s*%%?time", re.M)
+RUN = "import sys; from nbdev.test import test_nb; sys.exit(not test_nb(sys.argv[1], skip_flags=['slow', 'cuda'], save=True)[0])"
 
-def measured(texts):
-    "For each cell: does it lead to a measurement, by its names and what they stand for?"
-    stands_for = {}
-    for text in texts:
-        for s in ast.parse(code(text)).body:
-            for name in defined(s): stands_for.setdefault(name, set()).update(words(s))
-    def leads(todo):
-        seen = set()
-        while todo:
-            seen.add(name := todo.pop())
-            todo |= stands_for.get(name, set()) - seen
-        return bool(seen & MEASURED)
-    return [bool(MAGIC.search(t)) or leads({*words(ast.parse(code(t)))}) for t in texts]
+def outputs(here, page, tape):
+    "(source, outputs) of each code cell after a run that wrote the tape, or read it."
+    env = os.environ | dict(GUARD_CLOCK=str(tape), PYTHONPATH=os.pathsep.join([str(GUARD), paths(here)]))
+    run = subprocess.run([sys.executable, "-c", RUN, str(here/page)], cwd=here, env=env, capture_output=True, text=True)
+    assert run.returncode == 0, run.stdout + run.stderr
+    return [(source(c), json.dumps(c["outputs"])) for c in cells(here/page) if c["cell_type"] == "code"]
 
-def outputs(path):
-    "Source -> outputs, of the cells that measure nothing."
-    inside = [c for c in cells(path) if c["cell_type"] == "code"]
-    return {source(c): json.dumps(c["outputs"]) for c, m in zip(inside, measured([source(c) for c in inside])) if not m and c["outputs"]}
+FEW = '11_grid', 'tools/machine'
+PAGES = [p.relative_to(ROOT/"nbs").with_suffix("").as_posix() for p in notebooks(ROOT)]
 
-def pytest_generate_tests(metafunc):
-    if "page" not in metafunc.fixturenames: return
-    from test_notebooks import Path
-    root = Path(__file__).resolve().parent.parent
-    few = None if metafunc.config.getoption("--full") else ("03_elementwise", "10_grid", "draw")
-    metafunc.parametrize("page", [str(p.relative_to(root)) for p in notebooks(root) if few is None or p.stem in few and p.parent.name != "solutions"])
+@pytest.mark.parametrize("page", [p if p in FEW else pytest.param(p, marks=pytest.mark.slow) for p in PAGES])
+def test_two_runs_show_the_same(page, root, tmp_path):
+    here, tape = checkout(root, tmp_path/"here"), tmp_path/"tape"
+    first, second = (outputs(here, f"nbs/{page}.ipynb", tape) for _ in range(2))
+    differ = [f"{source}\n{a}\n{b}" for (source, a), (_, b) in zip(first, second, strict=True) if a != b]
+    assert not differ, "\n\n".join(differ)
 
-def test_two_runs_show_the_same(page, root, tmp_path, monkeypatch):
-    shown = []
-    for n in (1, 2):
-        here = checkout(root, tmp_path/f"run {n}")
-        monkeypatch.chdir(here)
-        nbdev_test([str(here/page), "--save"])
-        shown.append(outputs(here/page))
-    assert shown[0] == shown[1]
-    assert shown[0] or "solutions" in page or not outputs(root/page), "nothing was compared"
+def page_of(folder, *sources):
+    "A page in a project of its own."
+    from nbformat import write
+    from nbformat.v4 import new_code_cell, new_notebook
+    (folder/"nbs").mkdir()
+    (folder/"pyproject.toml").write_text("[tool.nbdev]\n", encoding="utf-8")
+    write(new_notebook(cells=[new_code_cell(s) for s in sources]), folder/"nbs"/"page.ipynb")
+    return "nbs/page.ipynb"
 
-def test_what_is_measured_is_found():
-    page = ["def f(): return bench(g)", "x = f()", "x", "y = 2", "y", "%timeit y"]
-    assert measured(page) == [True, True, True, False, False, True]
+def test_what_differs_is_found(tmp_path):
+    "And times are the same, by whichever clock."
+    page = page_of(tmp_path, "import os, time; from time import perf_counter; time.time(), perf_counter()", "%time sum(range(9))",
+                   "%timeit -n 2 -r 2 sum(range(9))", "os.urandom(4)")
+    first, second = (outputs(tmp_path, page, tmp_path/"tape") for _ in range(2))
+    assert [a == b for a, b in zip(first, second)] == [True, True, True, False]
 
 def test_saved_pages_name_no_host_and_nobody(root):
     "Paths and warnings are looked for in test_notebooks.py."
