@@ -1,6 +1,5 @@
 "Lessons in a real browser: in JupyterLab, run from top to bottom, and as plain pages with the network off."
 import json, os, re, shutil, subprocess, sys, time
-from pathlib import Path
 import pytest
 from matmul_course.app.commands import notebooks
 from matmul_course.app.site import export_site

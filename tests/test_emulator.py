@@ -186,7 +186,7 @@ def test_declared_types_are_kept():
 
 def test_the_accumulator_is_as_wide_as_the_source_says():
     values = np.full(100000, 0.1, np.float32)
-    def total(start): 
+    def total(start):
         out = np.zeros(1)
         launch(body(f"acc = {start}", "for i in range(x.size): acc += x[i]", "y[0] = acc", args="x, y"), 1, 1, values, out)
         return out[0]
@@ -269,7 +269,7 @@ from matmul_course.emulator.devices import lower
 from matmul_course.profiler import hooks
 from kernels import kernel
 
-def key(): 
+def key():
     keep._toolchain.cache_clear()
     return keep.cache_key(lower(kernel)[1], Watch("counts", hooks.seen)), keep.cache_key(lower(kernel)[1], None)
 
@@ -326,7 +326,6 @@ def test_kernels_kept_by_two_processes_are_not_mixed_up_in_a_third(tmp_path):
     assert run("one") + run("two") + run("one", "two") == ["1.0", "2.0", "1.0", "2.0"]
 
 def test_a_changed_global_is_seen_in_the_same_process():
-    env = {}
     kernel = define("def k(x):\n    x[0] = FACTOR\n", FACTOR=1)
     x = np.zeros(1)
     launch(kernel, 1, 1, x)

@@ -7,7 +7,6 @@ from fastcore.test import expect_fail
 from numba import float32, float64
 from matmul_course.emulator import simple as emulator
 from matmul_course.emulator.simple import SimpleCuda, launch_simply
-from matmul_course.emulator.simple import position
 from matmul_course.gpu.choice import Cuda
 from matmul_course.profiler import GPU, profile
 from matmul_course.profiler.warp import bank_passes

@@ -1,7 +1,7 @@
 """Any matrices: the product is inside its error bound, or an error names what was wrong; the operands stay as they were.
 
 Hypothesis draws sizes, layouts, values and dtypes. `pytest --full` draws ten times as many."""
-import math, re
+import math
 from collections import Counter
 import numpy as np, pytest, torch
 from hypothesis import HealthCheck, assume, given, settings, strategies as st

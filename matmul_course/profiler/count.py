@@ -8,7 +8,8 @@ __all__ = ['MOST_OUTSIDE', 'Counted', 'TraceCounter']
 # %% ../../nbs/profiler/5_count.ipynb #profiler-5-count-003
 from collections import namedtuple
 import numpy as np
-from ..emulator.run import LOAD, clash, find_root, keep_access
+from ..emulator.checks import LOAD
+from ..emulator.races import clash, find_root, keep_access
 from .follow import BRANCH, ENTER, TURN
 from .trace import OUTSIDE_INDEX, TRACE_ROW, new_log
 from .warp import bank_passes, distinct, light_inline, light_jit

@@ -7,7 +7,8 @@ __all__ = ['ENTER', 'TURN', 'LEAVE', 'BRANCH', 'follow']
 
 # %% ../../nbs/profiler/3_follow.ipynb #profiler-3-follow-003
 import ast
-from ..emulator.run import expression, has_barrier, statements
+from ..emulator.source import expression, statements
+from ..emulator.regions import has_barrier
 
 # %% ../../nbs/profiler/3_follow.ipynb #profiler-3-follow-006
 # What a row of the trace says, besides the emulator's LOAD, STORE, UPDATE and ATOMIC

@@ -10,7 +10,10 @@ import ast, math
 from collections import Counter, namedtuple
 from dataclasses import dataclass
 import numpy as np
-from ..emulator.run import ATOMIC, LOAD, STORE, UPDATE, plain, position, shown
+from ..emulator.checks import ATOMIC, LOAD, STORE, UPDATE
+from ..emulator.source import plain
+from ..emulator.simple import position
+from ..emulator.lowering import shown
 from .bounds import GPU, gpu_named
 from .report import draw_request, report_page, report_text
 from .count import MOST_OUTSIDE
@@ -75,7 +78,7 @@ class _Reader:
         self.run, self.weights, self.counted, self.unit = run, weights, counted, run.compiled.unit
         code = plain(run.kernel).__code__
         parameters = zip(code.co_varnames[:code.co_argcount], run.args)
-        self.names = [shown(ast.Name(n)) for n in self.unit.shared]
+        self.names = [shown(self.unit, ast.Name(n)) for n in self.unit.shared]
         self.names += [name for name, a in parameters if isinstance(a, np.ndarray)]
         self.shapes = [shape for shape, _ in self.unit.shared.values()]
         self.shapes += [a.shape for a in run.arrays]

@@ -9,7 +9,8 @@ __all__ = ['MOST_ACCESSES', 'axis_sample', 'grid_sample', 'Run', 'blocks_to_run'
 import math
 from itertools import product
 import numpy as np
-from ..emulator.run import ready, report, root_rows
+from ..emulator.run import ready, report
+from ..emulator.races import root_rows
 from .count import Counted, TraceCounter
 from .trace import OUTSIDE_INDEX, profiling
 from .warp import SECTOR

@@ -13,7 +13,8 @@ from pathlib import Path
 import numpy as np
 from numba import types
 from numba.extending import overload
-from ..emulator.run import Watch, _address as address_of, _shape as shape_of
+from ..emulator.races import Watch, address_of
+from ..emulator.checks import sizes_of
 from .follow import BRANCH, follow
 from .warp import light_inline
 
@@ -93,7 +94,7 @@ def _note_index_typed(index, site, t, phase, block, log):
 @light_inline
 def _seen(array, index, kind, site, t, phase, block, err, log):
     "What stands in the place of each index."
-    shape = shape_of(array)
+    shape = sizes_of(array)
     if _within(shape, index):
         address = address_of(array, index)
         if address >= 0: _mark(kind, site, address, t, phase, block, log)

@@ -12,7 +12,7 @@ __all__ = ['shape_of_a_stack', 'has_to_be_copied', 'digits_guessed', 'QUESTIONS'
 import numpy as np
 from ..broadcasting import broadcast_shape
 from ..app.exercises import Case, Exercise, Way
-from ..app.ladder import bench
+from ..tools.timing import bench
 from ..app.predictions import Question, Questions
 
 # %% ../../nbs/solutions/06_library.ipynb #sol-06-library-005
