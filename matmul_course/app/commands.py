@@ -357,7 +357,9 @@ def _marked(cell: dict, pictures: dict[str, str]) -> str:
 def readme(
     index: Path,  # index.ipynb, with its outputs
 ) -> tuple[str, dict[str, str]]: # the text of README.md, and name -> SVG of its pictures
-    "What README.md should say: the prose of index.ipynb, and the cells marked with `#| readme`."
+    """What README.md should say: the prose of index.ipynb, and the cells marked with `#| readme`.
+
+    FileNotFoundError where the notebook is not there."""
     parts, pictures = [], {}
     for cell in loads(index.read_text(encoding="utf-8"))["cells"]:
         source = "".join(cell["source"])
