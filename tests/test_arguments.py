@@ -37,7 +37,7 @@ CALLS = {
     "tools.machine.threads": (1,), "tools.machine.measured_peak": (1, "float32"), "tools.machine.measured_bandwidth": (1,),
     "machine_code.occupancy": (32, 128, 0, 2048, 32, 100_000), "machine_code.draw_occupancy": (32, 128, 0),
     "memory.draw_inner": ("ikj",), "memory.arithmetic_intensity": (1, 2, 3, 4),
-    "profiler.run.profile": (copy, 1, 32, X, X.copy()), "profiler.run.gpu_named": ("A100",),
+    "profiler.look.profile": (copy, 1, 32, X, X.copy()), "profiler.bounds.gpu_named": ("A100",),
     "shared_memory.draw_tiles": (0,), "shared_memory.draw_block_steps": (np.ones((4, 4)), np.ones((4, 4))),
     "threads.grid_of": (2, 4, 4), "threads.draw_shares": (2, 100, 100), "threads.which_rung": (A, B, 1),
 }
