@@ -10,7 +10,7 @@ __version__ = "0.1.0"
 
 _stub = ast.parse(Path(__file__).with_suffix(".pyi").read_text(encoding="utf-8"))
 _home_of = {public.name: line.module for line in _stub.body if isinstance(line, ast.ImportFrom) for public in line.names}
-__all__ = list(_home_of)
+__all__: list[str] = list(_home_of)
 
 def __getattr__(name: str):
     if name not in _home_of: raise AttributeError(f"module 'matmul_course' has no attribute {name!r}")

@@ -100,7 +100,8 @@ def at_the_end(m, n, dtype):
     x[:] = 1
     assert libc.mprotect(start + (pages - 1) * page, page, 0) == 0
     return x
-for name, M, K, N in ((name, *sizes) for name in KERNELS for sizes in ((5, 7, 9), (1, 1, 1), (13, 33, 31), (12, 16, 32), (70, 65, 10), (3, 784, 10), (2, 70, 1), (17, 5, 33))):
+sizes = (5, 7, 9), (1, 1, 1), (13, 33, 31), (12, 16, 32), (70, 65, 10), (3, 784, 10), (2, 70, 1), (17, 5, 33)
+for name, M, K, N in ((name, *size) for name in KERNELS for size in sizes):
     print(name, M, K, N, flush=True)
     for dtype in (np.float32, np.float64):
         a, b = at_the_end(M, K, dtype), at_the_end(K, N, dtype)
@@ -196,7 +197,8 @@ def test_an_edit_in_another_module_is_noticed(root, tmp_path):
     "threads.py compiles calls into registers.py: after an edit there, its kernels are compiled again. A comment is edit enough."
     shutil.copytree(root/"matmul_course", tmp_path/"matmul_course", ignore=shutil.ignore_patterns("__pycache__", "nbs"))
     code = ("import numpy as np; from matmul_course.threads import matmul_parallel, matmul_skinny, small_kernel, __file__ as path\n"
-            "x = np.ones((3, 3), np.float32); print(path, *{matmul_parallel(x, x)[0, 0], matmul_skinny(x, x)[0, 0], small_kernel()(x, x)[0, 0]}, sep='|')")
+            "x = np.ones((3, 3), np.float32); products = [fn(x, x)[0, 0] for fn in (matmul_parallel, matmul_skinny, small_kernel())]\n"
+            "print(path, *set(products), sep='|')")
     env = os.environ | dict(PYTHONPATH=str(tmp_path), NUMBA_CACHE_DIR=str(tmp_path/"cache"))  # with NUMBA_OPT=0 Numba would keep nothing
     def kept():
         "The files with machine code of threads.py after a run, and when they were written."

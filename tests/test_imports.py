@@ -20,7 +20,8 @@ def python(code):
     return run.stdout.strip()
 
 def test_the_package_alone_loads_nothing_heavy_and_takes_no_time():
-    code = f"import time, sys; t = time.process_time(); import matmul_course; t = time.process_time() - t; print([m for m in {HEAVY} if m in sys.modules], t)"
+    code = ("import time, sys; t = time.process_time(); import matmul_course; t = time.process_time() - t; "
+            f"print([m for m in {HEAVY} if m in sys.modules], t)")
     loaded, seconds = zip(*(python(code).rsplit(" ", 1) for _ in range(3)))
     assert set(loaded) == {"[]"} and min(map(float, seconds)) < 0.1
 

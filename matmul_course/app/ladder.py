@@ -6,6 +6,7 @@
 __all__ = ['LESSONS', 'LADDER', 'Rung', 'Ladder', 'rung', 'rungs', 'Result', 'race', 'Standings', 'Race', 'workload']
 
 # %% ../../nbs/app/ladder.ipynb #app-ladder-003
+import os, sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from importlib import import_module
@@ -134,12 +135,13 @@ def _enter(r: Rung, a: Any, b: Any, exact: np.ndarray, bound: np.ndarray) -> Sto
 # %% ../../nbs/app/ladder.ipynb #app-ladder-023
 def _take_turns(watches: list[Stopwatch], seconds: float) -> list[list[float]]:
     "A sample of each stopwatch, round after round, for 5 to 50 rounds; the samples of each."
-    from fastcore.imports import in_notebook
     from tqdm import tqdm
     n = min(max(5, round(seconds / sum(w.seconds for w in watches))), 50)
     rounds = tqdm(range(n), desc="race", unit="round", delay=2, leave=False,
-                  disable=False if in_notebook() else None)         # None: only on a terminal
+                  disable="IN_TEST" in os.environ or not _somebody_looks())
     return [list(samples) for samples in zip(*([w.sample() for w in watches] for _ in rounds))]
+
+def _somebody_looks() -> bool: return sys.stderr.isatty() or "ipykernel" in sys.modules
 
 def _result(r: Rung, watch: Stopwatch, samples: list[float], shape: tuple) -> Result:
     "The time of the whole product, where a part of it was timed."

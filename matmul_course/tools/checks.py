@@ -25,11 +25,10 @@ def matmul_shape(
     agree, and TypeError where an operand has no shape."""
     shape_a, shape_b = _shape_of("a", a), _shape_of("b", b)
     if len(shape_a) == len(shape_b) == 2 and shape_a[1] == shape_b[0]: return *shape_a, shape_b[1]
-    got = f"(M, K) @ (K, N); got {shape_a} @ {shape_b}"
+    pair = f"{shape_a} @ {shape_b}"
     if len(shape_a) != 2 or len(shape_b) != 2:
-        raise ValueError(f"a @ b needs two matrices, {got}")
-    (M, K), (inner, N) = shape_a, shape_b
-    raise ValueError(f"a @ b needs equal inner sizes, {got}: {K} and {inner} differ")
+        raise ValueError(f"a @ b: {pair} is not a product of two matrices, (M, K) @ (K, N)")
+    raise ValueError(f"a @ b: the inner sizes of {pair} differ, {shape_a[1]} and {shape_b[0]}")
 
 def _shape_of(name: str, x: Any) -> tuple[int, ...]:
     if hasattr(x, "shape"): return tuple(x.shape)
@@ -128,11 +127,13 @@ def operands(
     return decorate
 
 # %% ../../nbs/tools/checks.ipynb #tools-checks-023
-def _numpy_dtype(dtype: Any) -> np.dtype:
-    "NumPy's dtype of that name, for a dtype of NumPy's or torch's."
-    try: return np.dtype(str(dtype).removeprefix("torch.") if "torch" in str(dtype) else dtype)
+def _float_dtype(dtype: Any) -> np.dtype:
+    "NumPy's dtype of that name, for a float dtype of NumPy's or torch's. TypeError for others."
+    try: found = np.dtype(str(dtype).removeprefix("torch.") if "torch" in str(dtype) else dtype)
     except (TypeError, ValueError):
         raise TypeError(f"dtype: {dtype!r} should be a dtype such as 'float32'") from None
+    if found.kind != "f": raise TypeError(f"dtype: {found} should be a float type, which rounds")
+    return found
 
 # %% ../../nbs/tools/checks.ipynb #tools-checks-024
 def error_bound(
@@ -148,14 +149,12 @@ def error_bound(
     K = matmul_shape(a, b)[1]
     for name, x in (("a", a), ("b", b)): _kind_of(name, x)
     a, b = to_numpy(a), to_numpy(b)
-    dtype = np.result_type(a, b) if dtype is None else _numpy_dtype(dtype)
-    if dtype.kind != "f":
-        raise TypeError(f"dtype: {dtype} does not round; error_bound is for float types")
+    dtype = _float_dtype(np.result_type(a, b) if dtype is None else dtype)
     info = np.finfo(dtype)
     Ku = K * float(info.eps) / 2
     if Ku >= 1:
-        raise ValueError(f"a @ b sums K = {K} products, and K·u = {Ku:g} ≥ 1 for {dtype}: "
-                         "there is no bound")
+        raise ValueError(f"a @ b: there is no bound for {dtype}, because each sum has K = {K} "
+                         f"products, and K·u = {Ku:g} is not below 1")
     size = np.abs(a.astype(np.float64)) @ np.abs(b.astype(np.float64))    # |-128| is no int8
     return Ku / (1 - Ku) * size + K * float(info.smallest_subnormal)
 
@@ -302,7 +301,7 @@ def check_matmul(
     What `fn` itself raises on operands that fit is passed on."""
     as_function("fn", fn)
     sizes = _sizes_to_try(shapes)
-    dtypes = [np.dtype(d) for d in ("f4", "f8")] if dtype is None else [_numpy_dtype(dtype)]
+    dtypes = [np.dtype(d) for d in ("f4", "f8")] if dtype is None else [_float_dtype(dtype)]
     rng = np.random.default_rng(as_whole("seed", seed))
     for kind in _kinds_served(fn) if kinds is None else _kinds_to_try(kinds):
         for n, (M, K, N) in enumerate(sizes):

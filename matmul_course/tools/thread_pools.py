@@ -9,6 +9,7 @@ __all__ = ['forked', 'threads', 'thread_counts', 'blas_name']
 import os, sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib import import_module
 from typing import Any
 from .arguments import as_whole
 
@@ -66,6 +67,6 @@ def blas_name() -> str:
 
 def _blas_libraries() -> list[dict[str, Any]]:
     "What threadpoolctl knows of each BLAS library that is loaded, NumPy's among them."
-    import numpy
     from threadpoolctl import threadpool_info
+    import_module("numpy")                                  # loads its BLAS
     return [library for library in threadpool_info() if library["user_api"] == "blas"]
