@@ -63,7 +63,6 @@ def as_contiguous(typing, row):
         return impl_ret_borrowed(context, builder, kind, args[0])
     return kind(row), emit
 
-# %% ../nbs/08_registers.ipynb #08-registers-042
 @cached_njit
 def copy_rows(
     to, # (at least m, at least n)
@@ -370,7 +369,6 @@ def copy_panel(
     copy_rows(columns, A.T)
     return columns.T
 
-# %% ../nbs/08_registers.ipynb #08-registers-088
 @cached_njit
 def add_product(
     A, B, C,      # (M, K), (K, N), (M, N); C is overwritten

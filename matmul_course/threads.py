@@ -30,8 +30,9 @@ def grid_of(
     n: int,         # Threads
     M: int, N: int, # Shape of C
 ) -> tuple[int, int]: # rows and columns of blocks, n blocks together
-    """The grid of blocks that reads least: a block needs M / rows of A and N / columns of B.
+    """The grid of n blocks that reads least of A and B for a product C (M, N).
 
+    Each block needs M / rows rows of A and N / columns columns of B.
     TypeError for what is no whole number, ValueError for what is below 1."""
     as_whole("n", n, 1, 2**16), as_whole("M", M, 1, 2**31), as_whole("N", N, 1, 2**31)
     grids = [(r, n // r) for r in range(1, n + 1) if n % r == 0]
@@ -59,7 +60,6 @@ def _blocks(A, B, C, down, across, depth, columns):
         j, n = cut(N, across, c, width), cut(N, across, c + 1, width)
         if i < m and j < n: add_product(A[i:m], B[:, j:n], C[i:m, j:n], depth, columns)
 
-# %% ../nbs/09_threads.ipynb #09-threads-032
 def _fill_blocks(a, b, c):
     "c = a @ b in as many blocks as there are threads."
     (M, K), N, (depth, columns) = a.shape, b.shape[1], block_sizes(a.itemsize)
@@ -125,7 +125,6 @@ def dots(typing, a, bt, c, ahead_bytes, rows, columns, vector_bytes):
         return context.get_dummy_value()
     return types.void(a, bt, c, ahead_bytes, rows, columns, vector_bytes), emit
 
-# %% ../nbs/09_threads.ipynb #09-threads-051
 ROWS_BY_TEN = VECTOR_REGISTERS // 16 # 2 by 10 columns are 20 of 32 registers, 1 by 10 are 10 of 16
 ROWS_BY_FIVE = 2 * ROWS_BY_TEN
 
@@ -179,7 +178,6 @@ def _skinny(A, B, C, parts, group):
         if group: skinny_rows(A[i:m], Bt, C[i:m], group, ROWS_BY_TEN)
         else: skinny_columns(A[i:m], B, C[i:m])
 
-# %% ../nbs/09_threads.ipynb #09-threads-059
 def _contiguous_rows(x) -> bool:
     "Whether the numbers of a row of this array or tensor lie side by side."
     return x.strides[1] == x.itemsize if isinstance(x, np.ndarray) else x.stride(1) == 1
@@ -325,8 +323,8 @@ KERNELS = { # name -> function of two arrays that fit
 _FLOATS = frozenset((torch.float32, torch.float64))
 _SKINNY_FROM = 512 * 256                                      # numbers: fewer are torch's own
 
-def _plain(a, b) -> bool:
-    "Whether these are two arrays, writeable and aligned, of one dtype, that fit."
+def _native_pair(a, b) -> bool:
+    "Whether these are two arrays of one dtype that fit, writeable, aligned, in native byte order."
     if not (type(a) is type(b) is np.ndarray and a.ndim == b.ndim == 2): return False
     fit = a.shape[1] == len(b) and a.dtype == b.dtype and a.dtype in _NATIVE
     return fit and a.flags.behaved and b.flags.behaved
@@ -340,11 +338,11 @@ def _for_torch(a, b) -> bool:
 
 @operands("numpy")
 def _checked(a, b):
-    "`a @ b` for all that the contract allows; what is not plain goes to kernels of ours."
+    "`a @ b` for all that the contract allows; read-only and unaligned arrays go to our kernels."
     matmul_shape(a, b)
     name = _choice(a, b)
-    ours = _plain(a, b) or name in ("skinny", "wide")
-    return KERNELS[name](a, b) if ours else _by_tiles(a, b)
+    if name in ("skinny", "wide") or _native_pair(a, b): return KERNELS[name](a, b)
+    return _by_tiles(a, b)
 
 @rung("matmul", takes="numpy")
 def matmul(
@@ -358,5 +356,5 @@ def matmul(
         if _for_torch(a, b): return torch.mm(a, b)
         if _small_arrays(a, b): return small_kernel()(a, b)
     except (RuntimeError, TypeError, ValueError): pass
-    if _plain(a, b): return KERNELS[_choice(a, b)](a, b)
+    if _native_pair(a, b): return KERNELS[_choice(a, b)](a, b)
     return _checked(a, b)

@@ -226,11 +226,10 @@ def _operands(a, b, op):
 
 # %% ../../nbs/tools/pictures.ipynb #tools-pictures-056
 def _repeats(name, x, shape):
-    "What is repeated of `x` to make `shape`, in words; nothing where it has that shape."
+    "What is repeated of `x` to make `shape`, in words; an empty string if it has that shape."
     down, across = shape[0] // x.shape[0], shape[1] // x.shape[1]
-    if down > 1 and across > 1: return [f"the one value of {name} {down*across} times"]
-    if down > 1: return [f"the row of {name} {down} times"]
-    return [f"the column of {name} {across} times"] if across > 1 else []
+    what = "column" if down == 1 else "row" if across == 1 else "one value"
+    return f"the {what} of {name} {down * across} times" if down * across > 1 else ""
 
 def _stretched(x, color, shape, left, at):
     "The grid of `x` repeated to `shape`; what is only a repeat is pale and dashed."
@@ -250,22 +249,16 @@ def draw_broadcast(
     return _broadcast_figure(*_operands(a, b, op), op)
 
 # %% ../../nbs/tools/pictures.ipynb #tools-pictures-059
-def _fit(tables, shape):
-    "The rows, the columns and the cell's size of a figure; fewer columns for long numbers."
-    for limit in (5, 3):
-        rows, cols = elide(shape[0], limit), elide(shape[1], limit)
-        w = _width(*[_visible(np.broadcast_to(m, shape), rows, cols) for m in tables])
-        if 3 * _span(cols, w) < 760: break
-    return rows, cols, (w, _HIGH)
-
 def _broadcast_places(tables, names, top):
     "Where all stands, px: three columns of width `wide`, each with a table centred in it."
-    rows, cols, cell = _fit(tables, tables[-1].shape)
-    across, down = _span(cols, cell[0]), _span(rows, cell[1])
-    wide = max(across, CHAR * max(map(len, names)))
+    for limit in (5, 3):                                 # fewer rows and columns for long numbers
+        rows, cols = (elide(n, limit) for n in tables[-1].shape)
+        w = _width(*[_visible(np.broadcast_to(m, tables[-1].shape), rows, cols) for m in tables])
+        if (across := _span(cols, w)) < 760 / 3: break
+    wide, low = max(across, CHAR * max(map(len, names))), top + _span(rows, _HIGH)
     lefts = [16 + n*(wide + 40) + (wide - across)/2 for n in range(3)]
-    return SimpleNamespace(rows=rows, cols=cols, cell=cell, across=across, wide=wide, lefts=lefts,
-                           top=top, mid=top + down/2, low=top + down + 18)
+    return SimpleNamespace(rows=rows, cols=cols, cell=(w, _HIGH), across=across, wide=wide,
+                           lefts=lefts, top=top, mid=(top + low) / 2, low=low + 18)
 
 # %% ../../nbs/tools/pictures.ipynb #tools-pictures-061
 def _broadcast_parts(tables, names, op, step, at):
@@ -285,8 +278,8 @@ def _broadcast_figure(a, b, shape, op, step=3, sizes="", title=None):
     with np.errstate(all="ignore"): tables = pa, pb, _OPS[op](pa, pb)
     names = [f"a {a.shape}", f"b {b.shape}", f"a {op} b {shape}"]
     at = _broadcast_places(tables, names, 110 if sizes else 16)
-    told = _repeats("a", pa, tables[-1].shape) + _repeats("b", pb, tables[-1].shape)
-    said = "repeated: " + ", ".join(told) if told else "nothing is repeated"
+    told = [_repeats(name, x, tables[-1].shape) for name, x in (("a", pa), ("b", pb))]
+    said = "repeated: " + ", ".join(filter(None, told)) if any(told) else "nothing is repeated"
     title = title or f"{names[0]} {op} {names[1]} = {shape}; {said}"
     body = sizes + _broadcast_parts(tables, names, op, step, at)
     if step > 1: body += text(16, at.low + 28, said, text_anchor="start")

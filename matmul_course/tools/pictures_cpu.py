@@ -13,12 +13,9 @@ from .figure import (
 from .pictures import as_numbers
 
 # %% ../../nbs/tools/pictures_cpu.ipynb #tools-pictures-cpu-007
-def draw_layout(
-    x,             # (R, C) matrix, NumPy or torch, that reaches over up to 24 places of memory
-    color=A_COLOR, # Of its elements
-) -> Figure:
-    """A matrix above the memory that it reads. The title gives its two strides, in elements.
-    ValueError for what is no matrix, or reaches too far to be drawn."""
+def draw_layout(x) -> Figure:
+    """The matrix `x`, NumPy or torch, above the memory that it reads. The title gives its two
+    strides, in elements. ValueError for what is no matrix, or reaches over more than 24 places."""
     as_numbers("x", x)
     x = np.asarray(x.detach().cpu() if hasattr(x, "detach") else x)
     if x.ndim != 2: raise ValueError(f"x: has shape {x.shape}; a matrix has two axes")
@@ -30,8 +27,8 @@ def draw_layout(
     values = [[x[held[p]] if p in held else "" for p in range(size)]]
     title = (f"Strides ({down}, {right}), in elements: a step down is {down} places, "
              f"a step to the right {right}; {len(held)} of {size} places are read")
-    body = [grid(x, 16, 30, (w, 30), color),
-            grid(values, 16, low, (w, 30), lambda r, c: color if c in held else PAPER,
+    body = [grid(x, 16, 30, (w, 30), A_COLOR),
+            grid(values, 16, low, (w, 30), lambda r, c: A_COLOR if c in held else PAPER,
                  dash=lambda r, c: c not in held),
             text(16, 16, f"x, {x.shape}", text_anchor="start"),
             text(16, low - 14, "memory", text_anchor="start"),
