@@ -25,7 +25,6 @@ def ikj(
         for k in range(K):
             for j in range(N): c[i, j] += a[i, k] * b[k, j]
 
-# %% ../nbs/07_memory.ipynb #07-memory-051
 @rung("ikj", takes="numpy")
 @operands("numpy")
 def matmul_ikj(

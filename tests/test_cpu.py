@@ -199,8 +199,7 @@ def test_an_edit_in_another_module_is_noticed(root, tmp_path):
     code = ("import numpy as np; from matmul_course.threads import matmul_parallel, matmul_skinny, small_kernel, __file__ as path\n"
             "x = np.ones((3, 3), np.float32); products = [fn(x, x)[0, 0] for fn in (matmul_parallel, matmul_skinny, small_kernel())]\n"
             "print(path, *set(products), sep='|')")
-    # with NUMBA_OPT=0 Numba would keep nothing
-    env = os.environ | dict(PYTHONPATH=str(tmp_path), NUMBA_CACHE_DIR=str(tmp_path/"cache"))
+    env = os.environ | dict(PYTHONPATH=str(tmp_path), NUMBA_CACHE_DIR=str(tmp_path/"cache"))  # with NUMBA_OPT=0 Numba would keep nothing
     def kept():
         "The files with machine code of threads.py after a run, and when they were written."
         run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=env, cwd=tmp_path)
