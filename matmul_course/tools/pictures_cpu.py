@@ -81,21 +81,21 @@ def roofline(
     from matplotlib.figure import Figure as MplFigure
     points, peak = _programs(points), as_real("peak", peak, 0)
     bandwidth = as_real("bandwidth", bandwidth, 0)
-    share = {name: y / min(peak, bandwidth * x) for name, x, y in points}
-    nearest, names = max(share, key=share.get), {}
+    share, nearest = max((y / min(peak, bandwidth * x), name) for name, x, y in points)
+    (_, xs, ys), ridge, names = zip(*points), peak / bandwidth, {}
     fig = MplFigure(figsize=(7.4, 4.8), layout="constrained")
-    ax, (_, xs, ys) = fig.subplots(), zip(*points)
-    ridge = peak / bandwidth
+    ax = fig.subplots()
     roof = np.array([min(*xs, ridge / 2) / 2, ridge, max(*xs, ridge) * 8])
     ax.loglog(roof, np.minimum(peak, bandwidth * roof), color=INK, lw=2)
+    line = (peak / min(*ys, bandwidth * roof[0])) ** (1 / 24)        # of text, as a factor
     for name, x, y in points:                         # the fastest first, so that names go down
-        names[x] = min(y, names.get(x, np.inf) / 1.4)
+        names[x] = min(y, names.get(x, min(peak, bandwidth * x)) / line)
         ax.plot([x, x * 1.18], [y, names[x]], color=LINE, lw=0.8)
         ax.text(x * 1.22, names[x], name, va="center", fontsize=9)
     ax.plot(xs, ys, "o", color=B_COLOR, mec=INK)
     ax.set(xlabel="arithmetic intensity, FLOP/byte", ylabel="FLOP/s",
            title=f"peak {peak / 1e9:.3g} GFLOP/s, memory {bandwidth / 1e9:.3g} GB/s")
-    return chart(fig, f"{nearest} is nearest to the roof, at {share[nearest]:.0%} of it", note)
+    return chart(fig, f"{nearest} is nearest to the roof, at {share:.0%} of it", note)
 
 # %% ../../nbs/tools/pictures_cpu.ipynb #tools-pictures-cpu-023
 def draw_step() -> Figure:
