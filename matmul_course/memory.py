@@ -8,7 +8,7 @@ __all__ = ['CONTRACT_ONLY', 'ikj', 'matmul_ikj', 'arithmetic_intensity']
 # %% ../nbs/07_memory.ipynb #07-memory-003
 import numpy as np
 from .tools.arguments import as_whole
-from .tools.checks import matmul_shape, operands
+from .tools.checks import operands
 from .tools.native import cached_njit
 from .app.ladder import rung
 
@@ -32,7 +32,7 @@ def matmul_ikj(
     b: np.ndarray, # Right operand, (K, N); likewise
 ) -> np.ndarray: # Product, (M, N)
     "`a @ b`, three compiled loops, j innermost. ValueError where the shapes do not fit."
-    M, K, N = matmul_shape(a, b)
+    (M, K), N = a.shape, b.shape[1]
     c = np.zeros((M, N), a.dtype)
     ikj(np.ascontiguousarray(a), np.ascontiguousarray(b), c)
     return c

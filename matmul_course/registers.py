@@ -17,7 +17,7 @@ from numba.core import cgutils
 from numba.core.imputils import impl_ret_borrowed
 from numba.extending import intrinsic
 from numba.np.arrayobj import make_array
-from .tools.checks import matmul_shape, operands
+from .tools.checks import operands
 from .app.ladder import rung
 from .tools import simd
 from .tools.machine import this_machine
@@ -133,7 +133,6 @@ def matmul_packed(
     b: np.ndarray, # Right operand, (K, N)
 ) -> np.ndarray: # Product, (M, N)
     "`a @ b`, four rows of C at a time, from packed strips. ValueError where the shapes do not fit."
-    matmul_shape(a, b)
     return fill_product(a, b, lambda a, b, c: _packed(a, b, c, strip_depth(a.itemsize)))
 
 # %% ../nbs/08_registers.ipynb #08-registers-073
@@ -425,5 +424,4 @@ def matmul_tile(
     b: np.ndarray, # Right operand, (K, N)
 ) -> np.ndarray: # Product, (M, N)
     "`a @ b`, sums in registers. ValueError where the shapes do not fit."
-    matmul_shape(a, b)
     return fill_product(a, b, fill_by_tiles)

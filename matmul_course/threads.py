@@ -73,7 +73,6 @@ def matmul_parallel(
     b: np.ndarray, # Right operand, (K, N)
 ) -> np.ndarray: # Product, (M, N)
     "`a @ b`, a block of C for each thread of Numba. ValueError where the shapes do not fit."
-    matmul_shape(a, b)
     return fill_product(a, b, _fill_blocks)
 
 # %% ../nbs/09_threads.ipynb #09-threads-048
@@ -200,7 +199,6 @@ def matmul_skinny(
     b: np.ndarray, # Right operand, (K, N); made for small N
 ) -> np.ndarray: # Product, (M, N)
     "`a @ b` for few columns: A is read once. ValueError where the shapes do not fit."
-    matmul_shape(a, b)
     return fill_product(a, b, _fill_skinny)
 
 # %% ../nbs/09_threads.ipynb #09-threads-067
@@ -339,7 +337,6 @@ def _for_torch(a, b) -> bool:
 @operands("numpy")
 def _checked(a, b):
     "`a @ b` for all that the contract allows; read-only and unaligned arrays go to our kernels."
-    matmul_shape(a, b)
     name = _choice(a, b)
     if name in ("skinny", "wide") or _native_pair(a, b): return KERNELS[name](a, b)
     return _by_tiles(a, b)

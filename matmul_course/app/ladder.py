@@ -15,8 +15,9 @@ import numpy as np
 from ..tools import thread_pools
 from ..tools.arguments import as_real, as_whole, one_of
 from ..tools.checks import (
-    Matmul, as_kind, common_kind, error_bound, matmul_shape, to_numpy)
-from ..tools.figure import chart
+    Matmul, as_kind, common_kind, error_bound, matmul_shape, to_numpy, without_checks)
+from ..tools.charts import draw_times
+from ..tools.figure import Figure
 from ..tools.machine import Machine, this_machine
 from ..tools.timing import Stopwatch, Timing, duration, three_digits
 
@@ -31,6 +32,11 @@ class Rung:
     max_flop: float | None = None # Of a larger product only a part is timed
 
     def __call__(self, a: Any, b: Any) -> Any: return self.fn(a, b)
+
+    @property
+    def bare(self) -> Callable[[Any, Any], Any]:
+        "The function without the checks that `operands` adds to it. This is what a race times."
+        return without_checks(self.fn)
 
     @property
     def lesson(self) -> str:
@@ -128,7 +134,7 @@ def _enter(r: Rung, a: Any, b: Any, exact: np.ndarray, bound: np.ndarray) -> Sto
     a, b = as_kind(a[:rows], r.takes), as_kind(b[:, :columns], r.takes)
     got, exact, bound = r(a, b), exact[:rows, :columns], bound[:rows, :columns]
     alike = getattr(got, "dtype", None) == a.dtype and tuple(got.shape) == exact.shape
-    if alike and (np.abs(to_numpy(got) - exact) <= bound).all(): return Stopwatch(r.fn, a, b)
+    if alike and (np.abs(to_numpy(got) - exact) <= bound).all(): return Stopwatch(r.bare, a, b)
     raise AssertionError(f"the rung {r.name!r} is wrong on {tuple(a.shape)} @ {tuple(b.shape)}: "
                          "it is not timed")
 
@@ -157,7 +163,7 @@ def race(
     threads: int = 1,                   # For torch, Numba and NumPy's BLAS alike
     seconds: float = 3,                 # About how long to sample all of them together
 ) -> "Race":
-    """Check each rung on these operands, then time all of them in turns.
+    """Check each rung on these operands, then time all of them in turns, without their checks.
 
     It raises ValueError for a name that is no rung, for shapes that do not fit and for a product
     that is empty or not finite, TypeError or ValueError for threads that cannot be set, and
@@ -168,6 +174,7 @@ def race(
     if 0 in shape: raise ValueError(f"a @ b: (M, K, N) = {shape} leaves nothing to time")
     contenders = _contenders(names)
     exact, bound = to_numpy(a).astype(np.float64) @ to_numpy(b), error_bound(a, b)
+    if to_numpy(a).dtype == np.float64: bound = 2 * bound    # the product above is rounded too
     if not np.isfinite(exact).all(): raise ValueError("a @ b: the product is not finite")
     with thread_pools.threads(threads):
         watches = [_enter(r, a, b, exact, bound) for r in contenders]
@@ -253,21 +260,6 @@ def _emulated(r: Rung) -> bool:
     "Whether the time is the emulator's, and says nothing about a GPU."
     return r.device == "cuda" and import_module("matmul_course.gpu.choice").cuda.emulated
 
-# %% ../../nbs/app/ladder.ipynb #app-ladder-031
-def _draw_bars(ax: Any, results: list[Result]) -> None:
-    "A bar for each rung on a logarithmic scale, its spread as a line through the end."
-    y, names = range(len(results)), [r.rung.name for r in results]
-    t = np.array([[r.timing.median, r.timing.low, r.timing.high] for r in results])  # seconds
-    ax.barh(y, t[:, 0], color="#9ecae1", edgecolor="#111", height=0.62)
-    ax.hlines(y, t[:, 1], t[:, 2], color="#111", lw=1.6)
-    for i, r in enumerate(results):
-        label = duration(r.timing.median) + (" (scaled)" if r.scaled else "")
-        ax.text(t[i, 2] * 1.15, i, label, va="center")          # right of the spread
-    ax.set(xscale="log", yticks=y, yticklabels=names, xlabel="seconds, logarithmic scale",
-           xlim=(t[:, 0].min() / 3, t[:, 2].max() * 12))        # room for the labels
-    ax.invert_yaxis()
-    ax.spines[["top", "right"]].set_visible(False)
-
 # %% ../../nbs/app/ladder.ipynb #app-ladder-032
 class Race(Standings):
     "The rungs on one product: `.table()` for text, `.plot()` for a chart, `.rows` for numbers."
@@ -302,17 +294,13 @@ class Race(Standings):
             return "  ".join([name.ljust(widths[0]), *right, note]).rstrip()
         return "\n".join([*(line(*c[:-1], note=c[-1]) for c in self._lines()), "", self.caption()])
 
-    def plot(self) -> Any:
-        "A chart with a bar for each rung; its title says which rungs come first."
-        from matplotlib.figure import Figure
-        fig = Figure(figsize=(7.4, 0.9 + 0.36 * len(self.results)), layout="constrained")
-        _draw_bars(fig.subplots(), self.results)
-        first, lead = self.results[0], self.leaders()
-        best = min(r.timing.median for r in self.results)
+    def plot(self) -> Figure:
+        "A chart with a dot for each rung, the last one highlighted; its title says who is first."
+        lead, best = self.leaders(), min(r.timing.median for r in self.results)
         title = (f"Of {len(self.results)} rungs {' and '.join(lead)} "
-                 f"{'come' if lead[1:] else 'comes'} first, at {duration(best)}; "
-                 f"{first.rung.name} takes {duration(first.timing.median)}")
-        return chart(fig, title, self.caption())
+                 f"{'come' if lead[1:] else 'comes'} first, at {duration(best)}")
+        times = {r.rung.name + (" (scaled)" if r.scaled else ""): r.timing for r in self.results}
+        return draw_times(times, title, log=True, newest=[*times][-1], note=self.caption())
 
     def _repr_html_(self) -> str:
         from fastcore.xml import Caption, Table, Tbody, Td, Th, Thead, Tr, to_xml

@@ -60,6 +60,11 @@ class Timing:
         best = min(samples) if unit == "s" else max(samples)
         return cls(median(samples), tenths[0], tenths[-1], len(samples), unit, best)
 
+    def __truediv__(self, parts: int) -> "Timing":
+        "The time of one of `parts` equal parts of what was timed."
+        mine = (self.median / parts, self.low / parts, self.high / parts)
+        return Timing(*mine, self.n, self.unit, self.best / parts)
+
     def __repr__(self) -> str:
         if self.unit == "s":
             spread = f"{duration(self.low)} to {duration(self.high)}"
