@@ -155,6 +155,7 @@ class Figure:
         width: float, height: float, # px; what is wider than 760 px is scaled down to it
         title: str,                  # The conclusion, as a sentence
     ):
+        self.body, self.width, self.height = body, width, height
         self.title, self.scale = title, min(1, 760 / width)
         paper = rect(0, 0, width, height, rx=8, fill=PAPER)
         self.svg = tag("svg", tag("title", escape(title)), paper, body,
