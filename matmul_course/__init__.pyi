@@ -17,7 +17,8 @@ from .numba_dot import dot as dot, matmul_dot as matmul_dot
 from .elementwise import (
     matmul_elementwise as matmul_elementwise, matmul_torch_dot as matmul_torch_dot)
 from .broadcasting import broadcast_shape as broadcast_shape, matmul_broadcast as matmul_broadcast
-from .einsum import einsum_by_hand as einsum_by_hand, matmul_einsum as matmul_einsum
+from .einsum import matmul_einsum as matmul_einsum
+from .subscripts import einsum_by_hand as einsum_by_hand
 from .library import matmul_torch as matmul_torch, matmul_numpy as matmul_numpy
 from .memory import matmul_ikj as matmul_ikj, arithmetic_intensity as arithmetic_intensity
 from .registers import matmul_packed as matmul_packed, matmul_tile as matmul_tile

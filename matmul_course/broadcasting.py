@@ -8,34 +8,23 @@ __all__ = ['broadcast_shape', 'matmul_broadcast']
 # %% ../nbs/04_broadcasting.ipynb #04-broadcasting-003
 import torch
 from .tools.arguments import as_whole
-from .tools.checks import matmul_shape, operands
+from .tools.checks import operands
 from .app.ladder import rung
 
-# %% ../nbs/04_broadcasting.ipynb #04-broadcasting-046
-def _as_shape(
-    s, # A tuple, list or torch.Size of sizes, or one size
-) -> tuple[int, ...]:
-    "A shape. TypeError unless it is made of whole numbers, ValueError where one is negative."
-    return tuple(as_whole("shapes", n) for n in (s if hasattr(s, "__iter__") else (s,)))
-
-# %% ../nbs/04_broadcasting.ipynb #04-broadcasting-048
-def _listed(items, by=", ") -> str: return by.join(map(str, items))
-
+# %% ../nbs/04_broadcasting.ipynb #04-broadcasting-040
 def _stretch(
-    sizes: tuple[int, ...], # Of one axis, a size for each shape
+    sizes: tuple, # Of one axis, a size for each shape
 ) -> int: # The size that they all stretch to
     "ValueError unless the sizes that are not 1 are equal."
     others = set(sizes) - {1}
     if len(others) > 1: raise ValueError(f"sizes {_listed(sizes)} are neither equal nor 1")
     return others.pop() if others else 1
 
-# %% ../nbs/04_broadcasting.ipynb #04-broadcasting-050
+# %% ../nbs/04_broadcasting.ipynb #04-broadcasting-042
 def broadcast_shape(
-    *shapes: tuple[int, ...] | int, # Each a tuple of sizes, or a single size
-) -> tuple[int, ...]: # Shape of the result
-    """The shape to which `shapes` broadcast together.
-
-    ValueError, naming all of them, where they do not. TypeError for sizes that are not whole."""
+    *shapes: tuple, # Each a tuple of sizes, or a single size
+) -> tuple: # Shape of the result
+    "What `shapes` stretch to together. ValueError naming them where they do not."
     shapes = [_as_shape(s) for s in shapes]
     n = max(map(len, shapes), default=0)
     padded = [(1,) * (n - len(s)) + s for s in shapes]          # aligned on the right
@@ -43,7 +32,12 @@ def broadcast_shape(
     except ValueError as e:
         raise ValueError(f"shapes {_listed(shapes, ' and ')} do not broadcast: {e}") from None
 
-# %% ../nbs/04_broadcasting.ipynb #04-broadcasting-078
+def _as_shape(s) -> tuple:
+    return tuple(as_whole("shapes", n) for n in (s if hasattr(s, "__iter__") else (s,)))
+
+def _listed(items, by=", ") -> str: return by.join(map(str, items))
+
+# %% ../nbs/04_broadcasting.ipynb #04-broadcasting-065
 @rung("broadcast", takes="torch", max_flop=4e7)
 @operands("torch")
 def matmul_broadcast(
@@ -51,7 +45,6 @@ def matmul_broadcast(
     b: torch.Tensor, # Right operand, (K, N)
 ) -> torch.Tensor: # Product, (M, N)
     "`a @ b`: each row of `a` is stretched across `b`. ValueError where the shapes do not fit."
-    M, K, N = matmul_shape(a, b)
-    c = a.new_zeros(M, N)
-    for i in range(M): c[i] = (a[i, :, None] * b).sum(dim=0)
+    c = a.new_zeros(len(a), b.shape[1])
+    for i in range(len(a)): c[i] = (a[i, :, None] * b).sum(dim=0)
     return c

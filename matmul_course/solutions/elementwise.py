@@ -154,8 +154,9 @@ QUESTIONS = Questions(
         "`a` is [10, 6, -4] and `b` is [2, 8, 7]. What fraction of the entries satisfies `a < b`?",
         sum(x < y for x, y in zip([10, 6, -4], [2, 8, 7])) / 3,
         "6 < 8 and -4 < 7 hold, 10 < 2 does not."),
-    norm_too_large=Question(
-        "The norm of (3e20, 4e20) is 5e20. What does `(m * m).sum().sqrt()` give for it, in "
-        "float32?",
-        (tensor([3e20, 4e20])**2).sum().sqrt().item(),
-        "The squares do not fit into float32 and become infinite, and so do sum and root."))
+    elementwise_with_one_number=Question(
+        "An entry of the product takes two slices, a multiplication, a sum and a store. Shrink K from "
+        "784 to 1, and everything else stays. How long does an entry still take?",
+        "more than half as long",
+        "The calls are the same, and for vectors of 784 numbers they take most of the time.",
+        choices=("about a 784th as long", "about a tenth as long", "more than half as long")))
