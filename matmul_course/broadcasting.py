@@ -11,7 +11,7 @@ from .tools.arguments import as_whole
 from .tools.checks import operands
 from .app.ladder import rung
 
-# %% ../nbs/04_broadcasting.ipynb #04-broadcasting-040
+# %% ../nbs/04_broadcasting.ipynb #04-broadcasting-039
 def _stretch(
     sizes: tuple, # Of one axis, a size for each shape
 ) -> int: # The size that they all stretch to
@@ -20,7 +20,7 @@ def _stretch(
     if len(others) > 1: raise ValueError(f"sizes {_listed(sizes)} are neither equal nor 1")
     return others.pop() if others else 1
 
-# %% ../nbs/04_broadcasting.ipynb #04-broadcasting-042
+# %% ../nbs/04_broadcasting.ipynb #04-broadcasting-041
 def broadcast_shape(
     *shapes: tuple, # Each a tuple of sizes, or a single size
 ) -> tuple: # Shape of the result
@@ -37,7 +37,7 @@ def _as_shape(s) -> tuple:
 
 def _listed(items, by=", ") -> str: return by.join(map(str, items))
 
-# %% ../nbs/04_broadcasting.ipynb #04-broadcasting-065
+# %% ../nbs/04_broadcasting.ipynb #04-broadcasting-064
 @rung("broadcast", takes="torch", max_flop=4e7)
 @operands("torch")
 def matmul_broadcast(
