@@ -43,7 +43,7 @@ def test_there_are_notebooks(root):
 
 def module_of(root, path):
     "A notebook's path is its module's path, without the number."
-    return ".".join([*path.parent.relative_to(root/"nbs").parts, re.sub(r"^\d+_", "", path.stem)])
+    return ".".join([*path.parent.relative_to(root/"nbs").parts, re.sub(r"^\d+[a-z]?_", "", path.stem)])
 
 def test_a_notebooks_path_is_its_modules_path(root):
     for path in notebooks(root):
