@@ -17,7 +17,8 @@ def _stretch(
 ) -> int: # The size that they all stretch to
     "ValueError unless the sizes that are not 1 are equal."
     others = set(sizes) - {1}
-    if len(others) > 1: raise ValueError(f"sizes {_listed(sizes)} are neither equal nor 1")
+    if len(others) > 1:
+        raise ValueError(f"sizes {_listed(sizes)} are neither equal nor 1")
     return others.pop() if others else 1
 
 # %% ../nbs/04_broadcasting.ipynb #04-broadcasting-041
@@ -27,13 +28,15 @@ def broadcast_shape(
     "What `shapes` stretch to together. ValueError naming them where they do not."
     shapes = [_as_shape(s) for s in shapes]
     n = max(map(len, shapes), default=0)
-    padded = [(1,) * (n - len(s)) + s for s in shapes]          # aligned on the right
+    padded = [(1,) * (n - len(s)) + s for s in shapes]       # aligned on the right
     try: return tuple(_stretch(sizes) for sizes in zip(*padded))
     except ValueError as e:
-        raise ValueError(f"shapes {_listed(shapes, ' and ')} do not broadcast: {e}") from None
+        both = _listed(shapes, " and ")
+        raise ValueError(f"shapes: {both} do not broadcast: {e}") from None
 
 def _as_shape(s) -> tuple:
-    return tuple(as_whole("shapes", n) for n in (s if hasattr(s, "__iter__") else (s,)))
+    sizes = s if hasattr(s, "__iter__") else (s,)
+    return tuple(as_whole("shapes", n) for n in sizes)
 
 def _listed(items, by=", ") -> str: return by.join(map(str, items))
 
@@ -44,7 +47,9 @@ def matmul_broadcast(
     a: torch.Tensor, # Left operand, (M, K)
     b: torch.Tensor, # Right operand, (K, N)
 ) -> torch.Tensor: # Product, (M, N)
-    "`a @ b`: each row of `a` is stretched across `b`. ValueError where the shapes do not fit."
+    """`a @ b`: each row of `a` is stretched across `b`.
+
+    ValueError where the shapes do not fit."""
     c = a.new_zeros(len(a), b.shape[1])
     for i in range(len(a)): c[i] = (a[i, :, None] * b).sum(dim=0)
     return c

@@ -17,5 +17,7 @@ def matmul_einsum(
     a: torch.Tensor, # Left operand, (M, K)
     b: torch.Tensor, # Right operand, (K, N)
 ) -> torch.Tensor: # Product, (M, N)
-    "`a @ b` as `ik,kj->ij`. ValueError where the shapes do not fit, an inner size of 1 included."
+    """`a @ b` as `ik,kj->ij`.
+
+    ValueError where the shapes do not fit, an inner size of 1 against another included."""
     return torch.einsum("ik,kj->ij", a, b)

@@ -17,7 +17,9 @@ def matmul_elementwise(
     a: torch.Tensor, # Left operand, (M, K)
     b: torch.Tensor, # Right operand, (K, N)
 ) -> torch.Tensor: # Product, (M, N)
-    "`a @ b`: each row times each column, then summed. ValueError where the shapes do not fit."
+    """`a @ b`: each row times each column, then summed.
+
+    ValueError where the shapes do not fit."""
     (M, K), N = a.shape, b.shape[1]
     c = a.new_zeros(M, N)
     for i in range(M):
@@ -31,7 +33,9 @@ def matmul_torch_dot(
     a: torch.Tensor, # Left operand, (M, K)
     b: torch.Tensor, # Right operand, (K, N)
 ) -> torch.Tensor: # Product, (M, N)
-    "`a @ b`: `torch.dot` for each row and column. ValueError where the shapes do not fit."
+    """`a @ b`: `torch.dot` for each row and each column.
+
+    ValueError where the shapes do not fit."""
     (M, K), N = a.shape, b.shape[1]
     c = a.new_zeros(M, N)
     for i in range(M):

@@ -18,7 +18,9 @@ def matmul_torch(
     a: torch.Tensor, # Left operand, (M, K)
     b: torch.Tensor, # Right operand, (K, N)
 ) -> torch.Tensor: # Product, (M, N)
-    "`a @ b` by torch. ValueError where the shapes do not fit, or are not those of two matrices."
+    """`a @ b` by PyTorch.
+
+    ValueError where the shapes do not fit, or are not those of two matrices."""
     return torch.matmul(a, b)
 
 # %% ../nbs/06_library.ipynb #06-library-014
@@ -28,5 +30,7 @@ def matmul_numpy(
     a: np.ndarray, # Left operand, (M, K)
     b: np.ndarray, # Right operand, (K, N)
 ) -> np.ndarray: # Product, (M, N)
-    "`a @ b` by NumPy. ValueError where the shapes do not fit, or are not those of two matrices."
+    """`a @ b` by NumPy.
+
+    ValueError where the shapes do not fit, or are not those of two matrices."""
     return np.matmul(a, b)

@@ -18,7 +18,7 @@ def dot(
     b: np.ndarray, # (K,)
 ): # The sum of a[k] * b[k], in the dtype of `a`
     "Dot product, summed from left to right. ValueError where the lengths differ."
-    if len(a) != len(b): raise ValueError("dot: a and b should have the same length")
+    if len(a) != len(b): raise ValueError("a and b: should have the same length")
     res = a.dtype.type(0)
     for i in range(len(a)): res += a[i] * b[i]
     return res
@@ -30,7 +30,9 @@ def matmul_dot(
     a: np.ndarray, # Left operand, (M, K)
     b: np.ndarray, # Right operand, (K, N)
 ) -> np.ndarray: # Product, (M, N)
-    "`a @ b`: `dot` for each row of `a` and column of `b`. ValueError where the shapes do not fit."
+    """`a @ b`: `dot` for each row of `a` and each column of `b`.
+
+    ValueError where the shapes do not fit."""
     (M, K), N = a.shape, b.shape[1]
     c = np.zeros((M, N), a.dtype)
     for i in range(M):

@@ -294,13 +294,16 @@ class Race(Standings):
             return "  ".join([name.ljust(widths[0]), *right, note]).rstrip()
         return "\n".join([*(line(*c[:-1], note=c[-1]) for c in self._lines()), "", self.caption()])
 
-    def plot(self) -> Figure:
+    def plot(self,
+        caption: bool = True, # Whether the machine is named below the chart
+    ) -> Figure:
         "A chart with a dot for each rung, the last one highlighted; its title says who is first."
         lead, best = self.leaders(), min(r.timing.median for r in self.results)
         title = (f"Of {len(self.results)} rungs {' and '.join(lead)} "
                  f"{'come' if lead[1:] else 'comes'} first, at {duration(best)}")
         times = {r.rung.name + (" (scaled)" if r.scaled else ""): r.timing for r in self.results}
-        return draw_times(times, title, log=True, newest=[*times][-1], note=self.caption())
+        return draw_times(times, title, log=True, newest=[*times][-1],
+                          note=self.caption() if caption else "")
 
     def _repr_html_(self) -> str:
         from fastcore.xml import Caption, Table, Tbody, Td, Th, Thead, Tr, to_xml

@@ -38,7 +38,7 @@ def _dots(ax, times: dict[str, Timing], log: bool, newest: str | None) -> None:
                     textcoords="offset points", fontweight="bold" if name == newest else "normal")
     least, most = min(t.low for t in times.values()), max(t.high for t in times.values())
     ax.set(xscale="log" if log else "linear", yticks=range(len(times)), yticklabels=[*times],
-           xlim=(least / 2, most * (most / least) ** 0.3 * 2) if log else (0, 1.3 * most))
+           xlim=(least / 2, most * (most / least) ** 0.3 * 2) if log else (-0.02 * most, 1.3 * most))
     ax.xaxis.set_major_formatter(EngFormatter(unit="s", places=0 if log else None))
     ax.set_ylim(len(times) - 0.5, -0.5)
     ax.grid(axis="x", color=LINE, alpha=0.25)
