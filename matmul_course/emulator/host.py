@@ -7,6 +7,7 @@ __all__ = ['DeviceArray', 'Stream', 'Event', 'Cuda']
 
 # %% ../../nbs/emulator/14_host.ipynb #emulator-14-host-003
 import inspect
+from collections.abc import Iterator
 from contextlib import contextmanager
 from time import perf_counter
 from types import SimpleNamespace
@@ -67,21 +68,27 @@ class DeviceArray(_HiddenArray):
 # %% ../../nbs/emulator/14_host.ipynb #emulator-14-host-014
 class Stream:
     "A stream of work that is always done already."
-    def synchronize(self): pass
+    def synchronize(self) -> None: "Return at once, because no work is waiting."
     @contextmanager
-    def auto_synchronize(self): yield self
+    def auto_synchronize(self) -> Iterator["Stream"]:
+        "A `with` that ends when the work inside it is done, which is at once."
+        yield self
     def __bool__(self): return True
 
 class Event:
     "A moment on the host's clock."
     def __init__(self, timing=True): self.time = None
-    def record(self, stream=0): self.time = perf_counter()
-    def synchronize(self): pass
-    def wait(self, stream=0): pass
-    def query(self): return True
-    def elapsed_time(self, later):
+    def record(self, stream=0) -> None:
+        "Note the time now."
+        self.time = perf_counter()
+    def synchronize(self) -> None: "Return at once, because the event is over."
+    def wait(self, stream=0) -> None: "Return at once, because no work has to wait."
+    def query(self) -> bool:
+        "True: all work before the event is done."
+        return True
+    def elapsed_time(self, later: "Event") -> float:
         "Milliseconds from this event to `later`. RuntimeError unless both were recorded."
-        if None in (self.time, later.time):
+        if self.time is None or later.time is None:
             raise RuntimeError("both events must be recorded before the time between them is known")
         return (later.time - self.time) * 1e3
 

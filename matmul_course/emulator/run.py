@@ -75,6 +75,7 @@ _compile_lock = threading.RLock()
 
 class Kernel:
     "A function for the emulated GPU. Launch it as `kernel[grid, block](*args)`."
+    __name__: str                                            # that of the function
     def __init__(self, fn, device=False, signatures=()):
         self.py_func, self.device, self.signatures, self.compiled = fn, device, signatures, {}
         update_wrapper(self, fn, updated=())

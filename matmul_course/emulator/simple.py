@@ -7,9 +7,10 @@ __all__ = ['ATOMICS', 'GRID_LIMIT', 'BLOCK_LIMIT', 'THREAD_LIMIT', 'SHARED_LIMIT
            'checked_launch', 'position', 'SimpleCuda', 'launch_simply']
 
 # %% ../../nbs/emulator/03_simple.ipynb #emulator-03-simple-003
-import ast, inspect, math
+import ast, inspect, math, sys
 from collections.abc import Callable
 from types import FunctionType, SimpleNamespace
+from typing import Any
 import numpy as np
 from numba import njit, types
 from numba.np.numpy_support import as_dtype
@@ -116,24 +117,29 @@ def _positions(size): return [_xyz(position(i, size)) for i in range(math.prod(s
 
 class SimpleCuda:
     "`cuda` as one thread at a time sees it: `threadIdx` is set before each thread goes on."
+    threadIdx: SimpleNamespace
+    blockIdx: SimpleNamespace
     const = SimpleNamespace(array_like=lambda a: a)
     atomic = SimpleNamespace(**{name: f.py_func for name, f in ATOMICS.items()})
     def __init__(self, grid, block, shared):
         self.gridDim, self.blockDim, self.dynamic, self.arrays = _xyz(grid), _xyz(block), shared, {}
         self.shared = SimpleNamespace(array=self.shared_array)
         self.local = SimpleNamespace(array=self.new_array)
-    def gridsize(self, n):
+    def gridsize(self, n: int) -> int | tuple[int, ...]:
+        "The number of threads of the launch along the first `n` axes."
         sizes = tuple(getattr(self.gridDim, a) * getattr(self.blockDim, a) for a in "xyz"[:n])
         return sizes[0] if n == 1 else sizes
-    def grid(self, n):
+    def grid(self, n: int) -> int | tuple[int, ...]:
+        "The place of this thread in the whole launch, along the first `n` axes."
         places = tuple(getattr(self.blockIdx, a) * getattr(self.blockDim, a)
                        + getattr(self.threadIdx, a) for a in "xyz"[:n])
         return places[0] if n == 1 else places
-    def new_array(self, shape, dtype):
+    def new_array(self, shape: int | tuple[int, ...], dtype: Any) -> np.ndarray:
+        "An array that nobody has written yet, filled with values that stand out."
         return np.full(shape, blank(to_dtype(dtype)), to_dtype(dtype))
-    def shared_array(self, shape, dtype):
+    def shared_array(self, shape: int | tuple[int, ...], dtype: Any) -> np.ndarray:
         "One array for the block, whichever thread comes first to this place in the source."
-        place = inspect.getframeinfo(inspect.currentframe().f_back, 0).positions
+        place = inspect.getframeinfo(sys._getframe(1), 0).positions
         shape = shape or self.dynamic // to_dtype(dtype).itemsize
         if place not in self.arrays: self.arrays[place] = self.new_array(shape, dtype)
         return self.arrays[place]

@@ -55,9 +55,13 @@ class Source:
     lines: list[str]   # Without the common indentation, but with the decorators
     offset: int = 0    # Number of lines that stand before these, once several functions are listed
     @property
-    def name(self): return self.fn.__name__
+    def name(self) -> str:
+        "The name of the function."
+        return self.fn.__name__
     @property
-    def text(self): return "".join(self.lines)
+    def text(self) -> str:
+        "All lines as one text."
+        return "".join(self.lines)
 
 @cache
 def read_source(fn: FunctionType) -> Source:
@@ -70,7 +74,7 @@ def read_source(fn: FunctionType) -> Source:
         why = "its source is not to be had; write it in a file or a cell"
         raise Unsupported(f"{fn.__name__}: {why}") from None
     lines = textwrap.dedent("".join(lines)).splitlines(True)
-    return Source(fn, inspect.getsourcefile(fn), first, lines)
+    return Source(fn, inspect.getfile(fn), first, lines)
 
 # %% ../../nbs/emulator/02_source.ipynb #emulator-02-source-022
 def plain(fn):
@@ -137,7 +141,8 @@ def expression(text: str, at: ast.AST) -> ast.expr:
 def statements(text: str, at: ast.AST | None = None) -> list[ast.stmt]:
     "Statements from their text. All of them stand on the line of `at`, if that is given."
     tree = ast.parse(textwrap.dedent(text)).body
-    for n in under(tree) if at else (): ast.copy_location(n, at)
+    if at:
+        for n in under(tree): ast.copy_location(n, at)
     return tree
 
 def assign(name: str, value: ast.expr, at: ast.AST) -> ast.Assign:

@@ -10,6 +10,7 @@ import threading
 from collections.abc import Callable
 from functools import cache, partial
 from hashlib import sha256
+from inspect import getfile
 from pathlib import Path
 from types import FunctionType, ModuleType
 import numpy as np
@@ -21,7 +22,7 @@ def source_hash(
     *modules: ModuleType, # Modules whose source files are read
 ) -> str: # 64 hexadecimal digits
     "A hash of the source files of `modules`. It changes whenever one of the files is edited."
-    return sha256(b"".join(Path(m.__file__).read_bytes() for m in modules)).hexdigest()
+    return sha256(b"".join(Path(getfile(m)).read_bytes() for m in modules)).hexdigest()
 
 # %% ../../nbs/tools/native.ipynb #tools-native-010
 def cached_njit(

@@ -246,7 +246,8 @@ def draw_broadcast(
 ) -> Figure:
     """`a op b`, both stretched to one shape. The title says what is repeated. ValueError for
     shapes that do not broadcast, or another `op`."""
-    return _broadcast_figure(*_operands(a, b, op), op)
+    a, b, shape = _operands(a, b, op)
+    return _broadcast_figure(a, b, shape, op)
 
 # %% ../../nbs/tools/pictures.ipynb #tools-pictures-059
 def _broadcast_places(tables, names, top):

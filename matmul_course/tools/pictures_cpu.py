@@ -48,10 +48,11 @@ def draw_inner(
     n, w, body, counts = 8, 24, "", []
     for m, (name, axes, color) in enumerate((("A", "ik", A_COLOR), ("B", "kj", B_COLOR),
                                              ("C", "ij", C_COLOR))):
-        at = np.ix_(*[np.arange(n) if x == order[-1] else [2] for x in axes])
+        down, right = (range(n) if x == order[-1] else [2] for x in axes)
+        at = np.ix_(down, right)
         turn, line = np.full((n, n), ""), np.zeros((n, n // 4), bool)
         turn[at] = np.arange(n).reshape(turn[at].shape) if turn[at].size > 1 else "x"
-        line[at[0], at[1] // 4] = True
+        line[np.ix_(down, [c // 4 for c in right])] = True
         fill = lambda r, c: color if turn[r, c] else tint(color, 0.4) if line[r, c // 4] else PAPER
         counts.append(f"{line.sum()} of {name}")
         body += text(16 + m * 216 + n * w / 2, 14, f"{name}[{axes[0]}, {axes[1]}]")
@@ -82,7 +83,7 @@ def roofline(
     points, peak = _programs(points), as_real("peak", peak, 0)
     bandwidth = as_real("bandwidth", bandwidth, 0)
     share = {name: y / min(peak, bandwidth * x) for name, x, y in points}
-    nearest, names = max(share, key=share.get), {}
+    nearest, names = max(share, key=share.__getitem__), {}
     fig = MplFigure(figsize=(7.4, 4.8), layout="constrained")
     ax, (_, xs, ys) = fig.subplots(), zip(*points)
     ridge = peak / bandwidth
