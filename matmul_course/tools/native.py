@@ -13,6 +13,7 @@ from hashlib import sha256
 from inspect import getfile
 from pathlib import Path
 from types import FunctionType, ModuleType
+from typing import Any
 import numpy as np
 from numba import from_dtype, njit, types
 from .thread_pools import forked
@@ -30,7 +31,7 @@ def cached_njit(
     signatures: list | None = None,     # Types to compile for at once; at the first call if None
     uses: tuple[ModuleType, ...] = (),  # Other modules whose compiled functions it calls
     **options,                          # Passed on to `numba.njit`
-): # The compiled function
+) -> Any: # The compiled function
     """Numba's `njit`, whose machine code is kept in a file, and is not used after an edit.
 
     An edit of the function's own module and of `uses` is noticed. For a function of a notebook
