@@ -161,7 +161,7 @@ class Check(_Indices, ast.NodeTransformer):
         check = self.checked_slice if has_slice else self.checked
         node.slice = check(node.value, index, node, kind, name)
         return node
-    def is_part(self, array, index):
+    def is_part(self, array: ast.expr, index: ast.expr) -> bool:
         "Does this take a part of a tuple, or a field of a record?"
         if isinstance(index, ast.Constant) and isinstance(index.value, str): return True
         kind = self.kinds.get(array.id) if isinstance(array, ast.Name) else None

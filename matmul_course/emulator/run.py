@@ -96,12 +96,16 @@ class Kernel:
         grid, block, shared = sizes[0], sizes[1], sizes[3] if len(sizes) == 4 else 0
         checked_launch(grid, block, shared)
         return lambda *args: launch(self, grid, block, *args, shared=shared)
-    def forall(self, ntasks: int, tpb=0, stream=0, sharedmem=0) -> Callable[..., None]:
+    def forall(
+        self, ntasks: int, tpb: int = 0, stream: Any = 0, sharedmem: int = 0,
+    ) -> Callable[..., None]:
         "A 1-D launch with at least one thread per task."
         if not ntasks: return lambda *args: None
         block = tpb or 128
         return self[-(-ntasks // block), block, stream, sharedmem]
-    def compile_for(self, argtypes, block, watch=None) -> Compiled:
+    def compile_for(
+        self, argtypes: tuple[types.Type, ...], block: Sizes, watch: Watch | None = None,
+    ) -> Compiled:
         "For these types and this block shape; again if a global that the kernel reads has changed."
         key = argtypes, block, watch and watch.tag
         with _compile_lock:

@@ -6,6 +6,8 @@
 __all__ = ['draw_layout', 'draw_inner', 'roofline', 'draw_step', 'draw_packing', 'draw_shares']
 
 # %% ../../nbs/tools/pictures_cpu.ipynb #tools-pictures-cpu-003
+from collections.abc import Iterable, Sequence
+from typing import Any
 import numpy as np
 from .arguments import as_real
 from .figure import (
@@ -13,7 +15,7 @@ from .figure import (
 from .pictures import as_numbers
 
 # %% ../../nbs/tools/pictures_cpu.ipynb #tools-pictures-cpu-007
-def draw_layout(x) -> Figure:
+def draw_layout(x: Any) -> Figure:
     """The matrix `x`, NumPy or torch, above the memory that it reads. The title gives its two
     strides, in elements. ValueError for what is no matrix, or reaches over more than 24 places."""
     as_numbers("x", x)
@@ -71,10 +73,10 @@ def _programs(points):
     return sorted(found, key=lambda p: -p[2])
 
 def roofline(
-    points,           # (name, FLOP/byte, FLOP/s), one for each program
-    peak: float,      # FLOP/s
-    bandwidth: float, # byte/s
-    note: str = "",   # Below the chart: what was measured, and where
+    points: Iterable[tuple[str, float, float]], # Name, FLOP/byte and FLOP/s of each program
+    peak: float,                                # FLOP/s
+    bandwidth: float,                           # byte/s
+    note: str = "",                             # Below the chart: what was measured, and where
 ) -> Figure:
     """Each program as a dot under the roof that arithmetic and memory set, on logarithmic axes.
     The title says which is nearest to the roof. ValueError for no points, or for a point, a peak
@@ -143,8 +145,8 @@ def _cuts(name, ends):
     return x.tolist()
 
 def draw_shares(
-    rows, # Where each thread's rows of C begin, in order, and at last M
-    cols, # Where their columns begin, and at last N
+    rows: Sequence[int], # Where each thread's rows of C begin, in order, and at last M
+    cols: Sequence[int], # Where their columns begin, and at last N
 ) -> Figure:
     """C, cut into a block for each thread, and drawn as wide as it is high, whatever its shape.
     The title says how many blocks there are, and which share of C the largest has. ValueError for

@@ -13,8 +13,8 @@ from .figure import (
 
 # %% ../../nbs/tools/pictures_gpu.ipynb #tools-pictures-gpu-007
 def draw_blocks(
-    M: int, N: int, # Shape of C
-    block: tuple,   # Rows and columns of a block
+    M: int, N: int,         # Shape of C
+    block: tuple[int, int], # Rows and columns of a block
 ) -> Figure:
     """C under its grid of blocks, a cell for each thread, with × in those that have no entry of C.
     The title counts them. ValueError for more than 32 threads a side."""
