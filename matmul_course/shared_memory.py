@@ -48,5 +48,5 @@ def matmul_cuda_shared(
     b: np.ndarray, # Right operand, (K, N)
 ) -> np.ndarray: # Product, (M, N)
     "`a @ b` on the GPU, by way of tiles in shared memory. ValueError where the shapes do not fit."
-    kernel = shared_kernel_for(a.dtype.type)
+    kernel = shared_kernel_for(a.dtype.type)  # type: ignore[arg-type]
     return launch_product(kernel, a, b, (TILE, TILE), (TILE, TILE))

@@ -67,5 +67,5 @@ def matmul_cuda_tiles(
     b: np.ndarray, # Right operand, (K, N)
 ) -> np.ndarray: # Product, (M, N)
     "`a @ b` on the GPU, 16 entries of C for each thread. ValueError where the shapes do not fit."
-    kernel = tiles_kernel_for(a.dtype.type)
+    kernel = tiles_kernel_for(a.dtype.type)  # type: ignore[arg-type]
     return launch_product(kernel, a, b, (SIDE, SIDE), (THREADS, THREADS))

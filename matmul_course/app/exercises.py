@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from html import escape
+from typing import Any
 import numpy as np
 from ..tools.arguments import as_real
 
@@ -21,8 +22,8 @@ class Case:
     "One call of an answer, and what it should give."
     tried: str          # What is tried, in words that can follow "With"
     args: tuple         # Arguments of the call
-    expected: object    # The value that should come out, or the class of an error
-    bound: object = 0   # How far each number may be off: a number, or an array of the same shape
+    expected: Any       # The value that should come out, or the class of an error
+    bound: Any = 0      # How far each number may be off: a number, or an array of the same shape
 
 # %% ../../nbs/app/exercises.ipynb #app-exercises-009
 def _is_array(x) -> bool: return hasattr(x, "shape") and hasattr(x, "dtype")
@@ -43,9 +44,9 @@ def _sort_of(x) -> str:
 def _brief(x) -> str: return text if len(text := repr(x)) < 60 else _sort_of(x)
 
 def difference(
-    got: object,       # What came out
-    expected: object,  # What should have come out
-    bound: object = 0, # How far each number may be off: a number, or an array of the same shape
+    got: Any,       # What came out
+    expected: Any,  # What should have come out
+    bound: Any = 0, # How far each number may be off: a number, or an array of the same shape
 ) -> str: # empty if there is none
     """The first difference between two values, in words.
 
@@ -118,10 +119,10 @@ class Outcome:
     error: type[BaseException] | None = None # Class of the error that was raised, if one was
 
 def outcome(
-    answer: object,  # What a reader wrote
-    way: Way,        # How to run it
-    args: tuple,     # Arguments of the case; put back if the answer changes them
-    seconds: float,  # Time that it may take
+    answer: object,        # What a reader wrote
+    way: Way,              # How to run it
+    args: tuple[Any, ...], # Arguments of the case; put back if the answer changes them
+    seconds: float,        # Time that it may take
 ) -> Outcome:
     """Run an answer once, and survive whatever it does.
 
@@ -197,7 +198,7 @@ class Exercise:
     def _repr_markdown_(self): return _task(self)
     def __repr__(self): return self.statement
 
-def python_function(answer: object) -> object:
+def python_function(answer: object) -> Any:
     "The Python function from which `cuda.jit` or `njit` made an answer, or else the answer itself."
     return getattr(answer, "py_func", answer)
 

@@ -8,6 +8,7 @@ __all__ = ['OUT_OF_BOUNDS', 'RACING', 'BARRIER_MISSED', 'NOT_UNIFORM', 'ERROR_SI
 
 # %% ../../nbs/emulator/07_checks.ipynb #emulator-07-checks-003
 import ast
+from typing import Any
 from numba import types
 from numba.core.errors import TypingError
 from numba.extending import overload
@@ -127,23 +128,28 @@ class Check(_Indices, ast.NodeTransformer):
         self.unit, self.sites, self.kinds, self.watch = unit, sites, kinds, watch
         arrays = unit.shared | unit.local
         self.known = {name: shape for name, (shape, _) in arrays.items() if 0 not in shape}
-    def site(self, node, name):
+    def site(self, node: ast.expr | ast.stmt, name: str) -> int:
+        "Note the line of an access and its array; the number under which errors name them."
         self.sites.append((node.lineno, name))
         return len(self.sites)
-    def visit_Subscript(self, node):
+    def visit_Subscript(self, node: ast.Subscript) -> ast.AST:
+        "An element that is read or written, with the check around its index."
         return self.subscript(node, LOAD if isinstance(node.ctx, ast.Load) else STORE)
-    def visit_AugAssign(self, node):
+    def visit_AugAssign(self, node: ast.AugAssign) -> ast.AST:
+        "A statement such as `c[i] += x`, which reads and writes one element with one check."
         node.value = self.visit(node.value)
         if isinstance(node.target, ast.Subscript):
             node.target = self.subscript(node.target, UPDATE)
         return node
-    def visit_Call(self, node):
+    def visit_Call(self, node: ast.Call) -> ast.AST:
+        "A call, with the check around the index of an atomic operation."
         self.generic_visit(node)
         if isinstance(node.func, ast.Name) and node.func.id.startswith("_atomic_"):
             array, index = node.args[:2]
             node.args[1] = self.checked(array, index, node, ATOMIC, shown(self.unit, array))
         return node
-    def subscript(self, node, kind):
+    def subscript(self, node: ast.Subscript, kind: int) -> Any:
+        "`node` with the check around its index. `kind` is what the access does, such as LOAD."
         array, index, name = node.value, node.slice, shown(self.unit, node.value)
         if isinstance(array, ast.Attribute) and array.attr in ("shape", "strides"): return node
         if self.is_part(array, index): return self.generic_visit(node)
@@ -155,7 +161,7 @@ class Check(_Indices, ast.NodeTransformer):
         check = self.checked_slice if has_slice else self.checked
         node.slice = check(node.value, index, node, kind, name)
         return node
-    def is_part(self, array, index):
+    def is_part(self, array: ast.expr, index: ast.expr) -> bool:
         "Does this take a part of a tuple, or a field of a record?"
         if isinstance(index, ast.Constant) and isinstance(index.value, str): return True
         kind = self.kinds.get(array.id) if isinstance(array, ast.Name) else None

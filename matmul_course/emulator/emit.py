@@ -7,6 +7,7 @@ __all__ = ['translate', 'namespace']
 
 # %% ../../nbs/emulator/10_emit.ipynb #emulator-10-emit-003
 import ast, math
+from typing import Any
 from numba import types
 from numba.np.numpy_support import as_dtype
 from .source import loaded, parameters, stored
@@ -145,7 +146,9 @@ def _blocks(_from, _to, _gx, _gy, _gz, _bytes, _err, _log, {params}):
         if _err[0]: return
 """
 
-def translate(tree, unit: Unit, argtypes: tuple, dims: tuple, watch=None) -> tuple[str, list]:
+def translate(
+    tree: ast.FunctionDef, unit: Unit, argtypes: tuple[types.Type, ...], dims: tuple[int, int, int],
+    watch: Any = None) -> tuple[str, list]:
     """The text of a lowered kernel, and its sites: (line, array) for each place of an error.
 
     `argtypes` are the Numba types of its arguments, `dims` the numbers of threads of a block along
@@ -161,7 +164,7 @@ def translate(tree, unit: Unit, argtypes: tuple, dims: tuple, watch=None) -> tup
     functions = "\n".join(_DECORATOR + text for text in texts)
     return functions + _ENTRY.replace("{params}", ", ".join(parameters(tree))), sites
 
-def namespace(unit: Unit, watch=None) -> dict:
+def namespace(unit: Unit, watch: Any = None) -> dict[str, Any]:
     "What the emitted text of a kernel may name, with what a Watch adds."
     hooks = watch.names | dict(_seen=watch.seen) if watch else {}
     return names_of(unit) | CHECKS | hooks

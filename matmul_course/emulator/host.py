@@ -7,9 +7,11 @@ __all__ = ['DeviceArray', 'Stream', 'Event', 'Cuda']
 
 # %% ../../nbs/emulator/14_host.ipynb #emulator-14-host-003
 import inspect
+from collections.abc import Iterator
 from contextlib import contextmanager
 from time import perf_counter
 from types import SimpleNamespace
+from typing import Any
 import numba, numpy as np
 from numba import types
 from numba.core.sigutils import normalize_signature
@@ -52,13 +54,13 @@ class DeviceArray(_HiddenArray):
         x = self._memory[index]
         return DeviceArray(x) if isinstance(x, np.ndarray) and x.ndim else x
     def __setitem__(self, index, value): self._memory[index] = _on_host(value)
-    def copy_to_host(self, ary=None, stream=0):
+    def copy_to_host(self, ary: np.ndarray | None = None, stream: Any = 0) -> np.ndarray:
         "A new NumPy array, or `ary`, filled. ValueError if its shape or dtype differs."
         if ary is None: return self._memory.copy()
         _refuse_other_kind(ary, self)
         ary[...] = self._memory
         return ary
-    def copy_to_device(self, ary, stream=0):
+    def copy_to_device(self, ary: Any, stream: Any = 0) -> None:
         "Overwrite with `ary`, of host or device. ValueError if its shape or dtype differs."
         source = _on_host(ary)
         _refuse_other_kind(source, self)
@@ -67,21 +69,27 @@ class DeviceArray(_HiddenArray):
 # %% ../../nbs/emulator/14_host.ipynb #emulator-14-host-014
 class Stream:
     "A stream of work that is always done already."
-    def synchronize(self): pass
+    def synchronize(self) -> None: "Return at once, because no work is waiting."
     @contextmanager
-    def auto_synchronize(self): yield self
+    def auto_synchronize(self) -> Iterator["Stream"]:
+        "A `with` that ends when the work inside it is done, which is at once."
+        yield self
     def __bool__(self): return True
 
 class Event:
     "A moment on the host's clock."
     def __init__(self, timing=True): self.time = None
-    def record(self, stream=0): self.time = perf_counter()
-    def synchronize(self): pass
-    def wait(self, stream=0): pass
-    def query(self): return True
-    def elapsed_time(self, later):
+    def record(self, stream: Any = 0) -> None:
+        "Note the time now."
+        self.time = perf_counter()
+    def synchronize(self) -> None: "Return at once, because the event is over."
+    def wait(self, stream: Any = 0) -> None: "Return at once, because no work has to wait."
+    def query(self) -> bool:
+        "True: all work before the event is done."
+        return True
+    def elapsed_time(self, later: "Event") -> float:
         "Milliseconds from this event to `later`. RuntimeError unless both were recorded."
-        if None in (self.time, later.time):
+        if self.time is None or later.time is None:
             raise RuntimeError("both events must be recorded before the time between them is known")
         return (later.time - self.time) * 1e3
 
@@ -161,7 +169,7 @@ class Cuda(DeviceSide, _Memory, _HostMemory, _Device):
     "Stands for `numba.cuda` where there is no GPU."
     emulated = True
     def __repr__(self): return "<cuda, emulated>"
-    def jit(self, func_or_sig=None, device=False, **options):
+    def jit(self, func_or_sig: Any = None, device: bool = False, **options: Any) -> Any:
         "`@cuda.jit`, bare or with a signature or several, `device=True` and options."
         unknown = sorted(n for n in options if n not in _JIT_OPTIONS or n == "link" and options[n])
         if unknown: raise Unsupported(f"cuda.jit: {', '.join(unknown)} is not emulated")

@@ -7,6 +7,8 @@ __all__ = ['inner_jit', 'names_of', 'Untyped', 'infer']
 
 # %% ../../nbs/emulator/06_inference.ipynb #emulator-06-inference-003
 import ast, copy
+from collections.abc import Callable
+from typing import Any
 import numba, numpy as np
 from numba import njit, types
 from numba.core import compiler as numba_compiler, typed_passes
@@ -17,11 +19,11 @@ from .simple import ATOMICS
 from .lowering import CONTEXT, Unit
 
 # %% ../../nbs/emulator/06_inference.ipynb #emulator-06-inference-009
-def inner_jit(fn):
+def inner_jit(fn: Callable) -> Any:
     "A function compiled for other compiled code to call, and for nobody else."
     return njit(error_model="numpy", no_cpython_wrapper=True, no_cfunc_wrapper=True)(fn)
 
-def names_of(unit: Unit) -> dict:
+def names_of(unit: Unit) -> dict[str, Any]:
     "What a lowered kernel may read: the globals that it brought along, NumPy, types, atomics."
     own = dict(__name__=__name__, _np=np, _njit=njit, _int32=types.int32, _int64=types.int64)
     return own | {f"_atomic_{n}": f for n, f in ATOMICS.items()} | unit.env
@@ -57,7 +59,8 @@ class Untyped(TypingError, TypeError):
     "A kernel makes no sense for the types of its arguments. It is Numba's error and a TypeError."
 
 # %% ../../nbs/emulator/06_inference.ipynb #emulator-06-inference-014
-def infer(tree: ast.FunctionDef, unit: Unit, argtypes: tuple) -> dict[str, types.Type]:
+def infer(
+    tree: ast.FunctionDef, unit: Unit, argtypes: tuple[types.Type, ...]) -> dict[str, types.Type]:
     """The type of each local name of a lowered kernel, for these types of its arguments.
 
     Raises Untyped if the kernel makes no sense for them."""

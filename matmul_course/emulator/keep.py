@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from types import FunctionType, ModuleType
+from typing import Any
 import llvmlite, numba, numpy as np
 from numba import types
 from platformdirs import user_cache_dir
@@ -57,7 +58,7 @@ def _folder_of(fn):
     if file.exists(): return str(file.parent)
     raise _Uncacheable(file.name)
 
-def cache_key(unit: Unit, watch, *details) -> str | None:
+def cache_key(unit: Unit, watch: Any, *details) -> str | None:
     """A name for everything that the text of a kernel and its machine code depend on.
 
     None if something that the kernel reads, or a function of the Watch, has no fingerprint."""
@@ -136,7 +137,9 @@ class Compiled:
         "Is every global that the kernel reads what it was?"
         return all(_is_same(_current(fn, name), value) for fn, name, value in self.unit.reads)
 
-def compile_for(fn: FunctionType, argtypes: tuple, dims: tuple, watch=None) -> Compiled:
+def compile_for(
+    fn: FunctionType, argtypes: tuple[types.Type, ...], dims: tuple[int, int, int],
+    watch: Any = None) -> Compiled:
     """All passes and Numba's compiler, or what they left on the disk before.
 
     `argtypes` are the Numba types of the kernel's arguments, `dims` the numbers of threads of a

@@ -9,6 +9,7 @@ __all__ = ['CONTEXT', 'Unit', 'shown', 'cuda_path', 'global_value', 'holds_barri
 import ast, builtins, copy, inspect, itertools, math
 from dataclasses import dataclass, field
 from types import ModuleType
+from typing import Any, NoReturn
 import numpy as np
 from .source import (
     DeviceName, Source, Unsupported, bindings, call_of, expression, is_cuda, is_jitted, parameters,
@@ -41,7 +42,7 @@ class Unit:
         "For a numbered line: its source, its number in the file and its text."
         s = max((s for s in self.sources if s.offset < line), key=lambda s: s.offset)
         return s, s.first + line - s.offset - 1, s.lines[line - s.offset - 1].strip()
-    def refuse(self, node: ast.AST, what: str):
+    def refuse(self, node: ast.AST, what: str) -> NoReturn:
         "Raise Unsupported, with the line on which the node stands."
         s, line, text = self.where(getattr(node, "lineno", 1))
         raise Unsupported(f"{s.name}, line {line}: {what}\n    {text}")
@@ -59,7 +60,7 @@ def shown(unit: Unit, node: ast.AST) -> str:
 # %% ../../nbs/emulator/04_lowering.ipynb #emulator-04-lowering-013
 def _of_cuda(value): return is_cuda(value) or isinstance(value, DeviceName)
 
-def cuda_path(node: ast.AST, env: dict) -> str | None:
+def cuda_path(node: ast.AST, env: dict[str, Any]) -> str | None:
     """The path inside of `cuda` that an expression names, such as "threadIdx.x".
 
     `env` says what the global names stand for. None if the expression names nothing of `cuda`."""
@@ -72,7 +73,7 @@ def cuda_path(node: ast.AST, env: dict) -> str | None:
     if isinstance(value, DeviceName): parts.insert(0, value._path)
     return ".".join(parts) if parts and _of_cuda(value) else None
 
-def global_value(node: ast.AST, env: dict):
+def global_value(node: ast.AST, env: dict[str, Any]) -> Any:
     "What a global name, or a dotted one such as `math.pi`, stands for. None if it is neither."
     if isinstance(node, ast.Name): return env.get(node.id)
     if not isinstance(node, ast.Attribute): return None
@@ -106,12 +107,13 @@ _REFUSED = tuple(getattr(ast, name) for name in """
     DictComp SetComp GeneratorExp NamedExpr JoinedStr Global Nonlocal Delete Import ImportFrom
     Match Starred""".split())
 
-def holds_barrier(fn) -> bool:
+def holds_barrier(fn: Any) -> bool:
     "Does this device function, or one that it calls, hold a barrier or an array of the block?"
     env = visible(fn.py_func)
     for node in ast.walk(read_tree(read_source(fn.py_func))):
         if cuda_path(node, env) in ("syncthreads", "shared.array", *_VOTES): return True
-        callee = global_value(node.func, env) if isinstance(node, ast.Call) else None
+        if not isinstance(node, ast.Call): continue
+        callee = global_value(node.func, env)
         other = is_jitted(callee) and callee.py_func is not fn.py_func
         if other and holds_barrier(callee): return True
     return False
@@ -335,8 +337,12 @@ class Lower(_Names, _Arrays, _Statements, _Calls, ast.NodeTransformer):
         args = self.tree.args
         if args.vararg or args.kwarg or args.kwonlyargs or args.posonlyargs or args.defaults:
             self.refuse(self.tree, "a kernel takes plain positional arguments without defaults")
-    def refuse(self, node, what): self.unit.refuse(node, what)
-    def path(self, node): return cuda_path(node, self.env)
+    def refuse(self, node: ast.AST, what: str) -> NoReturn:
+        "Raise Unsupported, with the line on which the node stands."
+        self.unit.refuse(node, what)
+    def path(self, node: ast.AST) -> str | None:
+        "The path inside of `cuda` that an expression names, or None."
+        return cuda_path(node, self.env)
     def lowered(self) -> list[ast.stmt]:
         "The lowered body of the function."
         return self.body(self.tree.body)

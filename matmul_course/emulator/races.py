@@ -10,6 +10,7 @@ __all__ = ['WRITER', 'READER', 'LATER_READER', 'ADDER', 'LATER_ADDER', 'RECORDS'
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any
 import numpy as np
 from numba import njit, types
 from numba.extending import overload
@@ -106,7 +107,7 @@ def _note_race(address, kind, site, t, phase, block, log):
     keep_access(cell, kind, site, t, when, shared)
 
 # %% ../../nbs/emulator/11_races.ipynb #emulator-11-races-020
-def root_rows(unit: Unit, args: tuple) -> np.ndarray:
+def root_rows(unit: Unit, args: tuple[Any, ...]) -> np.ndarray:
     """Rows for `find_root`: first address, end, item size, number of elements, 1 if shared.
 
     The shared arrays come first, and each block fills in their addresses."""

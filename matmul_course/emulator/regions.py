@@ -7,8 +7,8 @@ __all__ = ['Region', 'Node', 'each_region', 'has_barrier', 'Build']
 
 # %% ../../nbs/emulator/08_regions.ipynb #emulator-08-regions-003
 import ast, itertools, textwrap
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 from numba import types
 from .source import bindings, holds, statements
 from .lowering import Unit
@@ -18,21 +18,21 @@ from .checks import NOT_UNIFORM
 @dataclass(eq=False)
 class Region:
     "Statements that every live thread of the block runs, one thread after the other."
-    body: list
-    resets: list = ()  # Lines that run before the first thread
-    need: set = ()     # Names that the region reads before it binds them
-    made: set = ()     # Names that it binds
-    maybe: set = ()    # Names that it may or may not bind
+    body: list[ast.stmt]
+    resets: Sequence[str] = ()                     # Lines that run before the first thread
+    need: set[str] = field(default_factory=set)    # Names that it reads before it binds them
+    made: set[str] = field(default_factory=set)    # Names that it binds
+    maybe: set[str] = field(default_factory=set)   # Names that it may or may not bind
 
 @dataclass(eq=False)
 class Node:
     "A statement of the whole block."
-    line: str          # Its own line, such as `while True:`; "barrier" for a barrier
-    body: list = ()    # Regions and nodes
-    orelse: list = ()
-    site: int = 0      # Where a barrier stands
+    line: str                              # Its own line, such as `while True:`; "barrier" for one
+    body: Sequence["Region | Node"] = ()   # What stands inside, in order
+    orelse: Sequence["Region | Node"] = ()
+    site: int = 0                          # Where a barrier stands
 
-def each_region(tree: list) -> Iterator[Region]:
+def each_region(tree: Sequence[Region | Node]) -> Iterator[Region]:
     "All regions of a tree of regions and nodes, in order."
     for n in tree:
         if isinstance(n, Region): yield n
@@ -122,24 +122,34 @@ class Build(_WholeBlock):
 
     `tree` holds it, `uniform` the loop variables that are the same for all threads, and `starts`
     the types of those that are not."""
+    current: list[ast.stmt]              # of the region that is being gathered
     def __init__(self, tree: ast.FunctionDef, unit: Unit, sites: list):
         self.unit, self.sites, self.keys = unit, sites, itertools.count(1)
         self.uniform, self.starts, self.bound = set(), {}, bindings(tree)
         self.tree = self.block(tree.body, False)
-    def site(self, node):
+    def site(self, node: ast.stmt) -> int:
+        "Note the line of a statement, and return the number under which errors name it."
         self.sites.append((node.lineno, ""))
         return len(self.sites)
-    def flush(self, *resets):
-        "The region gathered so far."
-        region, self.current = ([Region(self.current, resets)] if self.current else []), []
-        return region
-    def block(self, stmts, in_loop, first=()):
+    def flush(self, *resets: str) -> list[Region | Node]:
+        "The region gathered so far, in a list, which is empty if nothing was gathered."
+        out: list[Region | Node] = [Region(self.current, resets)] if self.current else []
+        self.current = []
+        return out
+    def block(
+        self,
+        stmts: list[ast.stmt],
+        in_loop: bool,                   # Whether they stand inside a loop of the block
+        first: Sequence[ast.stmt] = (),  # What the first region begins with
+    ) -> list[Region | Node]:
+        "The regions and nodes that a list of statements falls into."
         self.current, out = list(first), []
         for s in stmts:
-            if has_barrier(s) or (in_loop and _jumps(s)): out += self.hoist(s, in_loop)
+            if has_barrier(s) or (in_loop and _jumps(s)): out += self._hoist(s, in_loop)
             else: self.current += _without_returns([s])
         return out + self.flush()
-    def hoist(self, s, in_loop):
+    def _hoist(self, s, in_loop):
+        "The same for a statement that holds a barrier, or leaves a loop that holds one."
         kind = "barrier" if _is_barrier(s) else type(s).__name__.lower()
         if kind in ("barrier", "break", "continue"):
             return self.flush() + [Node(kind, site=self.site(s))]

@@ -7,9 +7,11 @@ __all__ = ['Kernel', 'as_kernel', 'report', 'ready', 'launch']
 
 # %% ../../nbs/emulator/13_run.ipynb #emulator-13-run-003
 import math, os, threading
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from functools import cache, update_wrapper
+from typing import Any, NoReturn
 from weakref import WeakKeyDictionary
 import numba, numpy as np
 from numba import typeof, types
@@ -17,7 +19,7 @@ from numba.core.errors import NumbaError
 from numba.np.numpy_support import as_dtype
 from .source import (
     BarrierError, RaceError, Unsupported, kernel_function, read_source)
-from .simple import SHARED_LIMIT, checked_launch, position
+from .simple import SHARED_LIMIT, Sizes, checked_launch, position
 from .checks import (
     BARRIER_MISSED, ERROR_SIZE, NOT_UNIFORM, OUT_OF_BOUNDS, RACING)
 from .races import RACE_WATCH, Watch
@@ -75,6 +77,7 @@ _compile_lock = threading.RLock()
 
 class Kernel:
     "A function for the emulated GPU. Launch it as `kernel[grid, block](*args)`."
+    __name__: str                                            # that of the function
     def __init__(self, fn, device=False, signatures=()):
         self.py_func, self.device, self.signatures, self.compiled = fn, device, signatures, {}
         update_wrapper(self, fn, updated=())
@@ -93,12 +96,16 @@ class Kernel:
         grid, block, shared = sizes[0], sizes[1], sizes[3] if len(sizes) == 4 else 0
         checked_launch(grid, block, shared)
         return lambda *args: launch(self, grid, block, *args, shared=shared)
-    def forall(self, ntasks, tpb=0, stream=0, sharedmem=0):
+    def forall(
+        self, ntasks: int, tpb: int = 0, stream: Any = 0, sharedmem: int = 0,
+    ) -> Callable[..., None]:
         "A 1-D launch with at least one thread per task."
         if not ntasks: return lambda *args: None
         block = tpb or 128
         return self[-(-ntasks // block), block, stream, sharedmem]
-    def compile_for(self, argtypes, block, watch=None) -> Compiled:
+    def compile_for(
+        self, argtypes: tuple[types.Type, ...], block: Sizes, watch: Watch | None = None,
+    ) -> Compiled:
         "For these types and this block shape; again if a global that the kernel reads has changed."
         key = argtypes, block, watch and watch.tag
         with _compile_lock:
@@ -108,7 +115,7 @@ class Kernel:
 
 _kernels = WeakKeyDictionary()
 
-def as_kernel(fn) -> Kernel:
+def as_kernel(fn: Callable[..., Any]) -> Kernel:
     "The Kernel for a function or for what `cuda.jit` returned. TypeError for a device function."
     fn = fn if isinstance(fn, Kernel) else kernel_function(fn)
     kernel = fn if isinstance(fn, Kernel) else _kernels.setdefault(fn, Kernel(fn))
@@ -124,7 +131,7 @@ _MESSAGES = {
     NOT_UNIFORM: (BarrierError, "{me}: this decides over a barrier and must be the same in the "
                   "whole block, but it is {value} here and {bound} in the threads before")}
 
-def report(compiled: Compiled, grid: tuple, block: tuple, error: np.ndarray):
+def report(compiled: Compiled, grid: Sizes, block: Sizes, error: np.ndarray) -> NoReturn:
     "Raise what an error record says: IndexError, BarrierError or RaceError."
     what, site, t, value, bound, axis, b = map(int, error[:7])
     line, array = compiled.sites[site - 1]
@@ -168,7 +175,10 @@ def _as_watch(check):
     if check == "races": return RACE_WATCH
     raise ValueError(f"check: {check!r} should be None or 'races'")
 
-def ready(kernel: Kernel, grid, block, args: tuple, shared: int, watch: Watch | None) -> tuple:
+def ready(
+    kernel: Kernel, grid: int | Sequence[int], block: int | Sequence[int], args: tuple[Any, ...],
+    shared: int, watch: Watch | None,
+) -> tuple[Compiled, Sizes, Sizes, tuple[Any, ...]]:
     """A launch, checked and compiled: (Compiled, grid, block, arguments).
 
     Grid and block are three numbers each. `shared` is the dynamic shared memory, bytes."""
@@ -183,13 +193,13 @@ def ready(kernel: Kernel, grid, block, args: tuple, shared: int, watch: Watch | 
     return compiled, grid, block, args
 
 def launch(
-    kernel,      # What cuda.jit returned, or a plain function
-    grid,        # Number of blocks, or up to three numbers
-    block,       # Number of threads per block, or up to three numbers
-    *args,       # Device arrays, NumPy arrays, numbers
-    shared=0,    # Dynamic shared memory per block, bytes
-    check=None,  # "races" to look for these too, or a Watch
-):
+    kernel: Callable[..., Any],       # What cuda.jit returned, or a plain function
+    grid: int | Sequence[int],        # Number of blocks, or up to three numbers
+    block: int | Sequence[int],       # Number of threads per block, or up to three numbers
+    *args: Any,                       # Device arrays, NumPy arrays, numbers
+    shared: int = 0,                  # Dynamic shared memory per block, bytes
+    check: str | Watch | None = None, # "races" to look for these too, or a Watch
+) -> None:
     """Run a kernel, compiled for this processor, with every index checked.
 
     Raises IndexError for an index outside of its array, BarrierError if only a part of a block

@@ -49,7 +49,7 @@ def _first_in_loop(s, bound, local):
     in_orelse, _ = _read_first(s.orelse, set(bound), local)
     return (loaded(head) & local) - bound | in_body | in_orelse, False
 
-def place(built: Build, unit: Unit, kinds: dict, again: set) -> list[str]:
+def place(built: Build, unit: Unit, kinds: dict[str, types.Type], again: set[str]) -> list[str]:
     """The names that need a slot per thread, but for `again`, which are computed anew.
 
     Each region of `built` learns what it needs and what it binds."""
@@ -84,7 +84,8 @@ def _follows(value, changing, env, view):
         return isinstance(n, _PURE)
     return all(map(steady, ast.walk(value)))
 
-def recomputable(tree: ast.FunctionDef, unit: Unit, kinds: dict) -> list[ast.Assign]:
+def recomputable(
+    tree: ast.FunctionDef, unit: Unit, kinds: dict[str, types.Type]) -> list[ast.Assign]:
     "The top-level assignments that follow from positions, arguments and each other."
     bound, out = bindings(tree), []
     changing = set(bound)

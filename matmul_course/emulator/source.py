@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cache
 from types import CellType, FunctionType
+from typing import Any
 
 # %% ../../nbs/emulator/02_source.ipynb #emulator-02-source-007
 class Unsupported(NotImplementedError): "A kernel uses something that is not emulated."
@@ -41,7 +42,7 @@ class DeviceSide:
         if name in DeviceSide.names: return DeviceName(name)
         raise AttributeError(f"cuda.{name} is not emulated")
 
-def is_cuda(value) -> bool:
+def is_cuda(value: Any) -> bool:
     "Is this object a `cuda`, either the emulated one or Numba's own?"
     return isinstance(value, DeviceSide) or getattr(value, "__name__", "") == "numba.cuda"
 
@@ -55,9 +56,13 @@ class Source:
     lines: list[str]   # Without the common indentation, but with the decorators
     offset: int = 0    # Number of lines that stand before these, once several functions are listed
     @property
-    def name(self): return self.fn.__name__
+    def name(self) -> str:
+        "The name of the function."
+        return self.fn.__name__
     @property
-    def text(self): return "".join(self.lines)
+    def text(self) -> str:
+        "All lines as one text."
+        return "".join(self.lines)
 
 @cache
 def read_source(fn: FunctionType) -> Source:
@@ -70,19 +75,19 @@ def read_source(fn: FunctionType) -> Source:
         why = "its source is not to be had; write it in a file or a cell"
         raise Unsupported(f"{fn.__name__}: {why}") from None
     lines = textwrap.dedent("".join(lines)).splitlines(True)
-    return Source(fn, inspect.getsourcefile(fn), first, lines)
+    return Source(fn, inspect.getfile(fn), first, lines)
 
 # %% ../../nbs/emulator/02_source.ipynb #emulator-02-source-022
-def plain(fn):
+def plain(fn: Any) -> Any:
     "The Python function behind what `cuda.jit` or `numba.njit` returned; anything else as it is."
     return getattr(fn, "py_func", fn)
 
-def kernel_function(kernel) -> FunctionType:
+def kernel_function(kernel: Any) -> FunctionType:
     "The Python function of a kernel. Raises TypeError for anything that is not a function."
     if isinstance(plain(kernel), FunctionType): return plain(kernel)
     raise TypeError(f"kernel: {kernel!r} should be a function, or what cuda.jit gave")
 
-def is_jitted(value) -> bool:
+def is_jitted(value: Any) -> bool:
     "Is this a function that `cuda.jit` or `numba.njit` wrapped?"
     return inspect.isfunction(getattr(value, "py_func", None))
 
@@ -137,7 +142,8 @@ def expression(text: str, at: ast.AST) -> ast.expr:
 def statements(text: str, at: ast.AST | None = None) -> list[ast.stmt]:
     "Statements from their text. All of them stand on the line of `at`, if that is given."
     tree = ast.parse(textwrap.dedent(text)).body
-    for n in under(tree) if at else (): ast.copy_location(n, at)
+    if at:
+        for n in under(tree): ast.copy_location(n, at)
     return tree
 
 def assign(name: str, value: ast.expr, at: ast.AST) -> ast.Assign:
@@ -149,12 +155,12 @@ def call_of(name: str, arguments: list[ast.expr], at: ast.AST) -> ast.Call:
     return ast.copy_location(ast.Call(ast.Name(name, ast.Load()), arguments, []), at)
 
 # %% ../../nbs/emulator/02_source.ipynb #emulator-02-source-036
-def visible(fn: FunctionType) -> dict:
+def visible(fn: FunctionType) -> dict[str, Any]:
     "The globals of a function, by name, and over them the variables that it closes over."
     cells = fn.__closure__ or ()
     return fn.__globals__ | {n: c.cell_contents for n, c in zip(fn.__code__.co_freevars, cells)}
 
-def used(fn: FunctionType) -> dict:
+def used(fn: FunctionType) -> dict[str, Any]:
     "The globals and closure variables that the function's own code refers to, by name."
     names = {*fn.__code__.co_names, *fn.__code__.co_freevars}
     return {n: v for n, v in visible(fn).items() if n in names}
@@ -162,7 +168,7 @@ def used(fn: FunctionType) -> dict:
 # %% ../../nbs/emulator/02_source.ipynb #emulator-02-source-039
 def _as_it_is(fn): return fn
 
-def swapped(env: dict, cuda, wrap: Callable = _as_it_is) -> dict:
+def swapped(env: dict[str, Any], cuda: Any, wrap: Callable = _as_it_is) -> dict[str, Any]:
     """A copy of `env`, names and what they stand for, with another `cuda` in it.
 
     Device functions are replaced by copies that see that `cuda`; `wrap` is applied to each."""
@@ -172,7 +178,7 @@ def swapped(env: dict, cuda, wrap: Callable = _as_it_is) -> dict:
         return wrap(with_cuda(plain(value), cuda, wrap)) if is_device else value
     return {name: swap(value) for name, value in env.items()}
 
-def with_cuda(fn: FunctionType, cuda, wrap: Callable = _as_it_is) -> FunctionType:
+def with_cuda(fn: FunctionType, cuda: Any, wrap: Callable = _as_it_is) -> FunctionType:
     "A copy of a function that sees another `cuda`; `wrap` is applied to its device functions."
     env = swapped({n: v for n, v in used(fn).items() if n != fn.__name__}, cuda, wrap)
     cells = tuple(CellType(env[n]) for n in fn.__code__.co_freevars)

@@ -7,6 +7,7 @@ __all__ = ['cuda', 'driver_answers', 'choose']
 
 # %% ../../nbs/gpu/choice.ipynb #gpu-choice-003
 import ctypes, os
+from typing import Any
 from ..emulator.host import Cuda
 
 # %% ../../nbs/gpu/choice.ipynb #gpu-choice-007
@@ -28,7 +29,7 @@ def _real_cuda():
 
 def choose(
     setting: str, # "auto", "gpu" or "emulate"
-):
+) -> Any:
     """`numba.cuda` or the emulated `Cuda()`.
 
     Raises RuntimeError if a GPU must be used and cannot be, ValueError for another setting."""

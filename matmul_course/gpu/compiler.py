@@ -8,13 +8,16 @@ __all__ = ['COMPILER', 'ARCHITECTURES', 'installed', 'CompiledKernel', 'compile_
 # %% ../../nbs/gpu/compiler.ipynb #gpu-compiler-003
 import re, subprocess
 from collections import Counter
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 import numba
 from numba import types
 from numba.core.sigutils import normalize_signature
+from numba.core.typing import Signature
 from ..tools.arguments import one_of
 from ..emulator.source import with_cuda
 from ..emulator.run import as_kernel
@@ -103,9 +106,9 @@ def _argument_types(signature):
     return args
 
 def compile_kernel(
-    kernel,       # What cuda.jit returned, or a plain function
-    signature,    # "void(float32[:,::1], int32)", the same from numba.types, or the types
-    arch="sm_80", # One of ARCHITECTURES; sm_75 is a T4, sm_80 an A100, sm_90 an H100
+    kernel: Callable[..., Any], # What cuda.jit returned, or a plain function
+    signature: str | Signature | Sequence[types.Type], # "void(float32[:,::1], int32)", or its types
+    arch: str = "sm_80",        # One of ARCHITECTURES; sm_75 is a T4, sm_80 an A100, sm_90 an H100
 ) -> CompiledKernel:
     """Compile a kernel for a GPU that need not be there.
 
@@ -123,5 +126,5 @@ def compile_kernel(
     sass = _disassemble(cubin)
     spilled = sum(map(int, re.findall(r"(\d+) bytes spill (?:stores|loads)", said)))
     return CompiledKernel(fn.__name__, arch, ptx, sass,
-        int(re.search(r"Used (\d+) registers", said)[1]), _shared_in(ptx), spilled,
+        int(re.findall(r"Used (\d+) registers", said)[0]), _shared_in(ptx), spilled,
         _opcodes(sass, _SASS_LINE), _opcodes(ptx, _PTX_LINE))

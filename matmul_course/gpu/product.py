@@ -6,14 +6,14 @@
 __all__ = ['launch_product']
 
 # %% ../../nbs/gpu/product.ipynb #gpu-product-003
-from collections.abc import Callable
+from typing import Any
 import numpy as np
 from .choice import cuda
 from ..tools.checks import matmul_shape
 
 # %% ../../nbs/gpu/product.ipynb #gpu-product-005
 def launch_product(
-    kernel: Callable,            # A `cuda.jit` kernel of (a, b, c)
+    kernel: Any,                 # A `cuda.jit` kernel of (a, b, c)
     a: np.ndarray,               # Left operand, (M, K)
     b: np.ndarray,               # Right operand, (K, N), of the dtype of a
     per_block: tuple[int, int],  # Columns and rows of C that one block computes

@@ -7,6 +7,7 @@ __all__ = ['ENTER', 'TURN', 'LEAVE', 'BRANCH', 'follow']
 
 # %% ../../nbs/profiler/3_follow.ipynb #profiler-3-follow-003
 import ast
+from collections.abc import Callable
 from ..emulator.source import expression, statements
 from ..emulator.regions import has_barrier
 
@@ -65,7 +66,7 @@ class _Follow(_Loops, _Conditions, _Arithmetic, ast.NodeTransformer):
         node.value = self.visit(node.value)
         return node
 
-def follow(tree: ast.FunctionDef, site, skip: list) -> None:
+def follow(tree: ast.FunctionDef, site: Callable[..., int], skip: list[ast.stmt]) -> None:
     """Add the profiler's notes to a lowered kernel or device function, in place: at its loops, its
     conditions and its floating-point arithmetic. `site(node, word)` gives a number to a place of
     the source. The statements in `skip` are left as they are: the emulator repeats them in several

@@ -7,6 +7,8 @@ __all__ = ['profile']
 
 # %% ../../nbs/profiler/1_look.ipynb #profiler-1-look-003
 import math
+from collections.abc import Callable, Sequence
+from typing import Any
 import numpy as np
 from ..emulator.run import as_kernel
 from .result import KernelProfile, read_profile
@@ -14,12 +16,12 @@ from .sample import Run, blocks_to_run, run_chosen
 
 # %% ../../nbs/profiler/1_look.ipynb #profiler-1-look-007
 def profile(
-    kernel,      # What cuda.jit gave, or a plain function
-    grid,        # Blocks, up to three numbers
-    block,       # Threads per block, up to three numbers
-    *args,       # Arrays and numbers, as for a launch
-    blocks=None, # Only these blocks, each an index or up to three; their mean stands for all
-    shared=0,    # Dynamic shared memory, bytes
+    kernel: Callable[..., Any],  # What cuda.jit gave, or a plain function
+    grid: int | Sequence[int],   # Blocks, up to three numbers
+    block: int | Sequence[int],  # Threads per block, up to three numbers
+    *args: Any,                  # Arrays and numbers, as for a launch
+    blocks: Sequence[int | Sequence[int]] | None = None, # Only these; their mean stands for all
+    shared: int = 0,             # Dynamic shared memory, bytes
 ) -> KernelProfile:
     """Run a kernel and count what it asks of memory. If the whole grid is run, the results are left
     in the arrays unless an index was out of bounds; a sample of blocks leaves the arrays as they

@@ -8,6 +8,7 @@ __all__ = ['report_text', 'report_page', 'draw_request']
 # %% ../../nbs/profiler/8_report.ipynb #profiler-8-report-003
 import math, re
 from html import escape
+from typing import Any
 from .bounds import GPUS
 from .count import MOST_OUTSIDE
 from .warp import SECTOR
@@ -71,7 +72,7 @@ def _cost(line):
     return f"{line.per_request:.4g} {one if line.per_request == 1 else line.unit}"
 
 # %% ../../nbs/profiler/8_report.ipynb #profiler-8-report-009
-def report_text(profile) -> str:
+def report_text(profile: Any) -> str:
     """A KernelProfile for a terminal: totals, the kernel's lines with what each of them asks for,
     and warnings."""
     out = [f"{profile.kernel}"] + [f"  {what}: {much}" for what, much in _totals(profile)]
@@ -96,7 +97,7 @@ def _source_row(profile, number, source):
     return _table_row(number, escape(source), *("<br>".join(map(escape, c)) for c in columns),
         space="pre-wrap")
 
-def report_page(profile) -> str:
+def report_page(profile: Any) -> str:
     """A KernelProfile for a notebook, as HTML: totals, the source line by line, warnings, and a
     picture of the most expensive request."""
     totals = "".join(_table_row(escape(a), escape(b)) for a, b in _totals(profile))
@@ -162,7 +163,7 @@ def _draw_banks(line, lanes):
             body += text(x + 10, y + 8, f"{who[0]}" + "+" * (len(who) > 1), 10)
     return Figure(body, 672, 62 + 16 * deep, title)
 
-def draw_request(line) -> Figure:
+def draw_request(line: Any) -> Figure:
     """The addresses of the fullest request of a profile's Line: its sectors of global memory, or
     its passes through the banks of shared memory."""
     lanes = {lane: int(o) for lane, o in enumerate(line.sample) if o >= 0}

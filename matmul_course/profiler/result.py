@@ -16,8 +16,8 @@ from ..emulator.simple import position
 from ..emulator.lowering import shown
 from .bounds import GPU, gpu_named
 from .report import draw_request, report_page, report_text
-from .count import MOST_OUTSIDE
-from .sample import Run, alike, touched
+from .count import MOST_OUTSIDE, Counted
+from .sample import Block, Run, alike, touched
 from .trace import OUTSIDE_INDEX
 from .warp import SECTOR
 from ..tools.figure import Figure
@@ -168,7 +168,9 @@ def _all_outside(reader, rows):
             thread=position(int(part["thread"][0]), run.block),
             line=reader.where(part["site"][0])[1])
 
-def read_profile(run: Run, weights: dict, counted: dict, complete: bool) -> KernelProfile:
+def read_profile(
+    run: Run, weights: dict[Block, float], counted: dict[Block, Counted], complete: bool,
+) -> KernelProfile:
     """The profile of what was counted. For each block, or for None as the whole grid, `weights`
     says how many it stands for, and `counted` holds its Counted. `complete` is False where a caller
     has named the blocks, so that they need not stand for the others."""

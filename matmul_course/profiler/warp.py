@@ -6,18 +6,20 @@
 __all__ = ['SECTOR', 'light_jit', 'light_inline', 'distinct', 'bank_passes']
 
 # %% ../../nbs/profiler/2_warp.ipynb #profiler-2-warp-003
+from collections.abc import Callable
+from typing import Any
 from numba import njit
 
 # %% ../../nbs/profiler/2_warp.ipynb #profiler-2-warp-006
 SECTOR = 32 # bytes: the least that global memory moves
 
-def light_jit(fn):
+def light_jit(fn: Callable) -> Any:
     """Compile a function that makes no array, without reference counts. In a module the machine
     code is kept on disk; in a notebook it is not."""
     kept = "__file__" in fn.__globals__
     return njit(error_model="numpy", _nrt=False, no_cfunc_wrapper=True, cache=kept)(fn)
 
-def light_inline(fn):
+def light_inline(fn: Callable) -> Any:
     "As `light_jit`, for a function that becomes part of each of its callers."
     return njit(error_model="numpy", _nrt=False, no_cfunc_wrapper=True, no_cpython_wrapper=True,
         forceinline=True)(fn)

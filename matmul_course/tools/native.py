@@ -10,8 +10,10 @@ import threading
 from collections.abc import Callable
 from functools import cache, partial
 from hashlib import sha256
+from inspect import getfile
 from pathlib import Path
 from types import FunctionType, ModuleType
+from typing import Any
 import numpy as np
 from numba import from_dtype, njit, types
 from .thread_pools import forked
@@ -21,7 +23,7 @@ def source_hash(
     *modules: ModuleType, # Modules whose source files are read
 ) -> str: # 64 hexadecimal digits
     "A hash of the source files of `modules`. It changes whenever one of the files is edited."
-    return sha256(b"".join(Path(m.__file__).read_bytes() for m in modules)).hexdigest()
+    return sha256(b"".join(Path(getfile(m)).read_bytes() for m in modules)).hexdigest()
 
 # %% ../../nbs/tools/native.ipynb #tools-native-010
 def cached_njit(
@@ -29,7 +31,7 @@ def cached_njit(
     signatures: list | None = None,     # Types to compile for at once; at the first call if None
     uses: tuple[ModuleType, ...] = (),  # Other modules whose compiled functions it calls
     **options,                          # Passed on to `numba.njit`
-): # The compiled function
+) -> Any: # The compiled function
     """Numba's `njit`, whose machine code is kept in a file, and is not used after an edit.
 
     An edit of the function's own module and of `uses` is noticed. For a function of a notebook

@@ -11,6 +11,7 @@ from base64 import b64encode
 from io import BytesIO
 from math import ceil
 from types import SimpleNamespace
+from typing import Any
 import numpy as np
 from .arguments import as_whole, one_of
 from .figure import (
@@ -18,7 +19,7 @@ from .figure import (
     elide, frame, grid, group, number, places, rect, tag, text, tint)
 
 # %% ../../nbs/tools/pictures.ipynb #tools-pictures-007
-def as_numbers(name: str, x) -> np.ndarray:
+def as_numbers(name: str, x: Any) -> np.ndarray:
     """`x`, the argument `name`, from NumPy, torch or a list, as an array of int64 or float64.
     ValueError or TypeError, with the name, for what holds no real numbers or none at all."""
     try: x = np.asarray(x.detach().cpu() if hasattr(x, "detach") else x)
@@ -73,7 +74,7 @@ def _below_name(indices, left, w, name):
 
 # %% ../../nbs/tools/pictures.ipynb #tools-pictures-016
 def draw_matmul(
-    a, b,                 # Operands, (M, K) and (K, N), NumPy or torch
+    a: Any, b: Any,       # Operands, (M, K) and (K, N), NumPy or torch
     i: int = 0,           # Row of C
     j: int = 0,           # Column of C
     k: int | None = None, # Also outline A[i, k] and B[k, j], and let the sum show their product
@@ -147,7 +148,7 @@ def _matmul_figure(a, b, c, i, j, k, rows, inner, cols):
 # %% ../../nbs/tools/pictures.ipynb #tools-pictures-036
 _MAX_STEPS = 16
 
-def draw_matmul_steps(a, b) -> Stepper:
+def draw_matmul_steps(a: Any, b: Any) -> Stepper:
     """`draw_matmul` for each element of C, where `a` is (M, K) and `b` is (K, N), NumPy or torch.
     ValueError where C has more than 16 elements."""
     a, b = _matrices(a, b)
@@ -161,8 +162,8 @@ def draw_matmul_steps(a, b) -> Stepper:
 
 # %% ../../nbs/tools/pictures.ipynb #tools-pictures-043
 def draw_dot(
-    row,    # Of A, 1 to 10 numbers, NumPy or torch
-    column, # Of B, of the same length
+    row: Any,    # Of A, 1 to 10 numbers, NumPy or torch
+    column: Any, # Of B, of the same length
 ) -> Figure:
     """A row and a column one above the other, their products, and the sum of these, which the
     title names. ValueError for other shapes."""
@@ -181,7 +182,7 @@ def draw_dot(
     return Figure(body, right + 140, 156, title)
 
 # %% ../../nbs/tools/pictures.ipynb #tools-pictures-048
-def draw_layers(a, b) -> Figure:
+def draw_layers(a: Any, b: Any) -> Figure:
     """`ik,kj->ikj`, a layer for each k, and C as their sum. `a` is (M, K) and `b` is (K, N), NumPy
     or torch, with at most 4 of each. ValueError where the shapes do not fit."""
     a, b = _matrices(a, b)
@@ -241,12 +242,13 @@ def _stretched(x, color, shape, left, at):
 
 # %% ../../nbs/tools/pictures.ipynb #tools-pictures-057
 def draw_broadcast(
-    a, b,          # Of up to two axes, NumPy or torch
-    op: str = "+", # "+", "-", "*" or "/"
+    a: Any, b: Any, # Of up to two axes, NumPy or torch
+    op: str = "+",  # "+", "-", "*" or "/"
 ) -> Figure:
     """`a op b`, both stretched to one shape. The title says what is repeated. ValueError for
     shapes that do not broadcast, or another `op`."""
-    return _broadcast_figure(*_operands(a, b, op), op)
+    a, b, shape = _operands(a, b, op)
+    return _broadcast_figure(a, b, shape, op)
 
 # %% ../../nbs/tools/pictures.ipynb #tools-pictures-059
 def _broadcast_places(tables, names, top):
@@ -305,8 +307,8 @@ def _size_table(a, b, shape, step, top):
 
 # %% ../../nbs/tools/pictures.ipynb #tools-pictures-069
 def draw_broadcast_steps(
-    a, b,          # Of up to two axes, NumPy or torch
-    op: str = "+", # "+", "-", "*" or "/"
+    a: Any, b: Any, # Of up to two axes, NumPy or torch
+    op: str = "+",  # "+", "-", "*" or "/"
 ) -> Stepper:
     """The rule of broadcasting in four steps: align right, add ones, stretch, combine. ValueError
     as for `draw_broadcast`."""
@@ -364,9 +366,9 @@ def _ink(x, names):
 
 # %% ../../nbs/tools/pictures.ipynb #tools-pictures-078
 def draw_digits(
-    images,      # (n, 784) or (n, 28, 28), n up to 10: floats to 1 or whole numbers to 255
-    labels=None, # One word or number for each image
-    size=64,     # Width of an image, px
+    images: Any,        # (n, 784) or (n, 28, 28), n up to 10: floats to 1, or integers to 255
+    labels: Any = None, # One word or number for each image
+    size: float = 64,   # Width of an image, px
 ) -> Figure:
     """Digits side by side, over their labels, which the title lists too. ValueError for another
     shape or range, more than ten digits, or a label too few. Needs Pillow, which the extra
@@ -383,9 +385,9 @@ def draw_digits(
     return Figure("".join(drawn + words), 24 + len(x)*step, height, _ink(x, names))
 
 def draw_digit(
-    image,      # 784 or 28 x 28: floats in 0 to 1 or whole numbers in 0 to 255
-    label=None, # What it is
-    size=196,   # Width, px: 7 for each pixel
+    image: Any,        # 784 or 28 x 28: floats in 0 to 1 or whole numbers in 0 to 255
+    label: Any = None, # What it is
+    size: float = 196, # Width, px: 7 for each pixel
 ) -> Figure:
     """One digit as an image. The title gives the label and how many pixels have ink. ValueError
     for another shape or range. Needs Pillow, which the extra `course` brings."""

@@ -13,8 +13,8 @@ from .figure import (
 
 # %% ../../nbs/tools/pictures_gpu.ipynb #tools-pictures-gpu-007
 def draw_blocks(
-    M: int, N: int, # Shape of C
-    block: tuple,   # Rows and columns of a block
+    M: int, N: int,         # Shape of C
+    block: tuple[int, int], # Rows and columns of a block
 ) -> Figure:
     """C under its grid of blocks, a cell for each thread, with × in those that have no entry of C.
     The title counts them. ValueError for more than 32 threads a side."""
@@ -77,7 +77,7 @@ def draw_block_steps(
 ) -> Stepper:
     """The threads of a T x T block fill shared memory, one figure for each event. A number that
     nobody has written yet is a question mark. ValueError for other shapes."""
-    shapes = getattr(a, "shape", ()), getattr(b, "shape", ())
+    shapes = [tuple(getattr(x, "shape", ())) for x in (a, b)]
     T, K = shapes[0] if len(shapes[0]) == 2 else (0, 0)
     if not 1 <= T <= 4 or not K or K % T or shapes[1] != (K, T):
         raise ValueError(f"a {shapes[0]}, b {shapes[1]}: should be (T, K) and (K, T), with T up to "
