@@ -52,7 +52,7 @@ def _around(file: Path, lessons: list[Path]) -> list[tuple[Path, str]]:
     return [(f, "← {}") for f in lessons[:at][-1:]] + [(f, "{} →") for f in lessons[at + 1:][:1]]
 
 def _write_page(to: Path, html: str) -> None:
-    "Write a page, with its links to notebooks leading to pages. FileExistsError if `to` is not ours."
+    "Write a page, whose links to notebooks lead to pages. FileExistsError if `to` is not ours."
     if to.exists() and 'content="matmul_course"' not in to.read_text("utf-8", "replace")[:4000]:
         raise FileExistsError(f"{to} is there and was not made by this command; "
                               "move it, or choose another folder")
