@@ -67,7 +67,7 @@ def _extra(extra: str) -> _Finding:
     return _Finding(said, not missing or None, install_line(extra))
 
 # %% ../../nbs/app/doctor.ipynb #app-doctor-014
-def _machine() -> _Finding:
+def _processor() -> _Finding:
     from matmul_course.tools.machine import this_machine
     return _Finding(str(this_machine()))
 
@@ -101,7 +101,7 @@ def _findings() -> dict[str, _Finding]:
     "Everything that is worth a look, packages first."
     extras = metadata("matmul_course").get_all("Provides-Extra") or []
     looks = {"packages": _packages, **{f"extra {name}": partial(_extra, name) for name in extras},
-             "machine": _machine, "threads": _threads, "NumPy's BLAS": _blas, "GPU": _gpu,
+             "machine": _processor, "threads": _threads, "NumPy's BLAS": _blas, "GPU": _gpu,
              "disk": _disk}
     return {what: _looked(look) for what, look in looks.items()}
 

@@ -10,6 +10,7 @@ __all__ = ['A_COLOR', 'B_COLOR', 'C_COLOR', 'INK', 'MUTED', 'LINE', 'PAPER', 'GA
 import re
 from hashlib import sha256
 from html import escape
+from importlib.resources import files
 from io import StringIO
 from textwrap import wrap
 from urllib.parse import quote
@@ -175,23 +176,7 @@ def _uri(svg):
     return "data:image/svg+xml;charset=utf-8," + encoded
 
 # %% ../../nbs/tools/figure.ipynb #tools-figure-044
-_STEPS_CSS = f"""
-.steps {{ max-width:760px; box-sizing:border-box; padding:10px; border-radius:8px;
-  background:{PAPER}; color:{INK}; color-scheme:light; font:13px/1.4 system-ui, sans-serif }}
-.steps fieldset, .steps legend {{ border:0; margin:0; padding:0 }}
-.steps fieldset {{ display:flex; flex-wrap:wrap; gap:6px; min-width:0 }}
-.steps legend {{ float:left; width:100%; font-size:13px; color:{INK} }}
-.steps label {{ order:1; padding:3px 8px; margin:0; border:1px solid {LINE}; border-radius:4px;
-  cursor:pointer }}
-.steps label:has(:checked) {{ background:{tint(LINE, 0.2)}; box-shadow:inset 0 0 0 1px {INK} }}
-.steps label:has(:focus-visible) {{ outline:3px solid {INK}; outline-offset:1px }}
-.steps input {{ margin:0 5px 0 0; accent-color:{INK}; vertical-align:-2px }}
-.steps figure {{ order:2; width:100%; margin:0 }}
-@supports selector(:has(a)) {{
-  .steps figure {{ display:none }}
-  .steps label:has(:checked) + figure {{ display:block }}
-  .steps input:focus-visible {{ outline:none }} }}
-"""
+_STEPS_CSS = (files("matmul_course")/"page"/"steps.css").read_text("utf-8")
 
 # %% ../../nbs/tools/figure.ipynb #tools-figure-045
 class Stepper:
