@@ -50,8 +50,8 @@ setup(
     python_requires=f">={facts['min_python']}",
     install_requires=lines("requirements"),
     extras_require=extras(),
-    packages=[*find_packages(include=[name, name + ".*"]), f"{name}.lab"],
-    package_data={name: ["mnist.npz", "mnist.LICENSE.md", "py.typed", "__init__.pyi", "lab/*.json"]},
+    packages=[*find_packages(include=[name, name + ".*"]), f"{name}.lab", f"{name}.page"],
+    package_data={name: ["mnist.npz", "mnist.LICENSE.md", "py.typed", "__init__.pyi", "lab/*.json", "page/*"]},
     cmdclass=dict(build_py=WithNotebooks),
     entry_points=dict(console_scripts=lines("console_scripts"), nbdev=[f"{name} = {name}._modidx:d"]),
 )

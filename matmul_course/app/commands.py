@@ -7,10 +7,9 @@ __all__ = ['notebooks', 'lab', 'copy_course', 'main', 'nbdev_test', 'readme', 'w
            'nbdev_prepare']
 
 # %% ../../nbs/app/commands.ipynb #app-commands-003
-import hashlib, inspect, math, os, re, shutil, sys, threading, time
-from argparse import ArgumentParser, Namespace
-from contextlib import suppress
-from importlib import import_module
+import math, os, re, shutil, sys, threading, time
+from argparse import ArgumentParser
+from contextlib import contextmanager
 from importlib.resources import files
 from json import dumps, loads
 from multiprocessing import connection, get_context, parent_process
@@ -114,25 +113,16 @@ def _race_command(
     if json: print(dumps(rows, indent=1))
 
 # %% ../../nbs/app/commands.ipynb #app-commands-026
-_MEMORY = ".matmul_course.json" # in the folder: path -> hash of what was copied
+_UNTOUCHED = 946684800.0 # 1 January 2000, the date of a copy that nobody has saved since
 
-def _hash(data: bytes) -> str: return hashlib.sha256(data).hexdigest()
-
-def _remembered(folder: Path) -> dict[str, str]: # path -> hash of what was copied
-    "What was copied to the folder before; empty where the memory is missing or damaged."
-    with suppress(FileNotFoundError, ValueError):
-        memory = loads((folder/_MEMORY).read_text(encoding="utf-8"))
-        if isinstance(memory, dict): return memory
-    return {}
-
-def _copy_file(data: bytes, to: Path, before: str | None) -> str:
-    """Write a file, unless the reader has another one there than the one whose hash is `before`.
+def _copy_file(file: Path, to: Path) -> str:
+    """Copy a file, unless the reader has changed the one that is there.
 
     It returns "new", "updated", "same" or "kept"."""
-    there = to.read_bytes() if to.exists() else None
+    data, there = file.read_bytes(), to.read_bytes() if to.exists() else None
     if there == data: return "same"
-    if there is not None and _hash(there) != before: return "kept"
-    write_whole(to, data)
+    if there is not None and to.stat().st_mtime != _UNTOUCHED: return "kept"
+    write_whole(to, data, _UNTOUCHED)
     return "new" if there is None else "updated"
 
 # %% ../../nbs/app/commands.ipynb #app-commands-027
@@ -144,17 +134,14 @@ def copy_course(
 
     NotADirectoryError where `to` is a file, ValueError where it is part of the course."""
     source, to = (source or notebooks()).resolve(), Path(to).expanduser()
-    if to.exists() and not to.is_dir(): raise NotADirectoryError(f"{to} is a file; give a folder")
-    if to.resolve() == source or source in to.resolve().parents:
+    if to.is_file(): raise NotADirectoryError(f"{to} is a file; give a folder")
+    if to.resolve().is_relative_to(source):
         raise ValueError(f"{to} is where the course itself is; give another folder")
-    before, done = _remembered(to), {"new": [], "updated": [], "same": [], "kept": []}
+    done: dict[str, list[str]] = {"new": [], "updated": [], "same": [], "kept": []}
     for file in sorted(f for f in source.rglob("*") if f.is_file()):
-        name, data = file.relative_to(source).as_posix(), file.read_bytes()
+        name = file.relative_to(source).as_posix()
         if ".ipynb_checkpoints" in name: continue
-        how = _copy_file(data, to/name, before.get(name))
-        done[how].append(name)
-        if how != "kept": before[name] = _hash(data)
-    write_whole(to/_MEMORY, dumps(before, indent=1).encode())
+        done[_copy_file(file, to/name)].append(name)
     return done
 
 def _in_words(done: dict, to: Path) -> str:
@@ -177,16 +164,19 @@ def _export_command(folder: Path) -> None:
 _COMMANDS = dict(lab=lab, race=_race_command, doctor=doctor, copy=_copy_command,
                  export=_export_command)
 
-def _missing(error: ModuleNotFoundError, extra: str) -> SystemExit:
-    return SystemExit(f"{error}. Install it with: {install_line(extra)}")
+@contextmanager
+def _with_extra(extra: str):
+    "A context or decorator: where a package is missing, SystemExit says how to install the extra."
+    try: yield
+    except ModuleNotFoundError as e:
+        raise SystemExit(f"{e}. Install it with: {install_line(extra)}") from e
 
-def _call(function, parser: ArgumentParser, given: Namespace):
-    """Call a command with the options that were parsed.
-
-    SystemExit with 2 where it refuses one, and with what to install where a package is missing."""
-    options = {name: getattr(given, name) for name in inspect.signature(function).parameters}
+def _call(parser: ArgumentParser, words: list[str] | None):
+    "Parse a command's words and call its `function`. SystemExit with 2 where a word is refused."
+    options = vars(parser.parse_args(words))
+    function = options.pop("function")
+    for own in ("pdb", "xtra"): del options[own]                # every fastcore parser has them
     try: return function(**options)
-    except ModuleNotFoundError as e: raise _missing(e, "course") from e
     except (OSError, ValueError) as e: parser.error(str(e))
 
 # %% ../../nbs/app/commands.ipynb #app-commands-060
@@ -194,38 +184,32 @@ def _course_parser() -> ArgumentParser:
     from matmul_course import __version__
     p = ArgumentParser("matmul-course", description="Matrix multiplication, step by step.")
     p.add_argument("--version", action="version", version=f"matmul_course {__version__}")
-    commands = p.add_subparsers(title="commands", dest="command")
+    commands = p.add_subparsers(title="commands")
     for name, function in _COMMANDS.items():
         options = anno_parser(function)
+        options.set_defaults(function=function)
         says = options.description.splitlines()[0]
         commands.add_parser(name, parents=[options], add_help=False, help=says, description=says)
     return p
 
+@_with_extra("course")
 def main(
     argv: list[str] | None = None, # Words after the command's name; the process's own unless given
 ) -> int | None: # what to exit with
     """The command `matmul-course`: its first word names a command, and `lab` is left out.
 
-    SystemExit with 2 where a word is wrong."""
+    SystemExit with 2 where a word is wrong, and with what to install where a package is missing."""
     words = sys.argv[1:] if argv is None else argv
     others = {*_COMMANDS, "-h", "--help", "--version"}
     if not words or words[0].startswith("-") and words[0] not in others: words = ["lab", *words]
-    parser = _course_parser()
-    given = parser.parse_args(words)
-    return _call(_COMMANDS[given.command], parser, given)
+    return _call(_course_parser(), words)
 
 # %% ../../nbs/app/commands.ipynb #app-commands-033
-def _from_nbdev(module: str, name: str):
-    "A function of nbdev. SystemExit where nbdev is missing says what to install."
-    try: return getattr(import_module(f"nbdev.{module}"), name)
-    except ModuleNotFoundError as e: raise _missing(e, "dev") from e
-
 def _find(where: Path) -> list[Path]:
     "The notebook there, or all in a folder. SystemExit where there is none."
-    nbglob = _from_nbdev("doclinks", "nbglob")
-    found = [where] if where.suffix == ".ipynb" and where.is_file() else []
-    if where.is_dir(): found = sorted(nbglob(where, as_path=True))
-    if found: return [f.resolve() for f in found]
+    from nbdev.doclinks import nbglob
+    found = sorted(f.resolve() for f in nbglob(where, as_path=True) if f.suffix == ".ipynb")
+    if found: return found
     raise SystemExit(f"nbdev_test: no notebook at {where.absolute()}; nothing was tested")
 
 # %% ../../nbs/app/commands.ipynb #app-commands-034
@@ -260,7 +244,8 @@ def _counts(notebook: Path, skip: list[str], force: list[str]) -> tuple[int, int
     """How many code cells nbdev would run, and how many not. ValueError names a damaged notebook.
 
     Cells with a flag in `skip` are left out, unless they have one in `force`."""
-    try: run = len(_from_nbdev("test", "nb_test_cells")(notebook, skip, force))
+    from nbdev.test import nb_test_cells
+    try: run = len(nb_test_cells(notebook, skip, force))
     except ValueError as e: raise ValueError(f"{notebook}: {e}") from e
     cells = loads(notebook.read_text(encoding="utf-8"))["cells"]
     return run, sum(c["cell_type"] == "code" for c in cells) - run
@@ -272,12 +257,12 @@ def _test_notebooks(
     path: Path | None = None, # A notebook or a folder; the project's notebooks unless given
     flags: str = "",          # Run cells with these flags too, for instance "slow cuda"
     n_workers: int = 0,       # Notebooks at a time; unless given 2, and 1 with --save
-    timing: bool = False,     # List the notebooks by the time they took
     save: bool = False,       # Keep the outputs in the notebooks
     budget: float = _BUDGET,  # Seconds for a notebook; 0 for no limit
 ) -> None:
     "Run every notebook from top to bottom, each in a process of its own."
-    cfg = _from_nbdev("config", "get_config")()
+    from nbdev.config import get_config
+    cfg = get_config()
     known, force = cfg.tst_flags.split(), flags.split()
     if unknown := set(force) - set(known):
         raise ValueError(f"flags: {' '.join(unknown)} should be of {' '.join(known)}")
@@ -285,9 +270,10 @@ def _test_notebooks(
     counts = {f: _counts(f, skip, force) for f in _find(path or Path(cfg.nbs_path))}
     options = dict(skip_flags=skip, force_flags=force, save=save, basepath=cfg.config_path,
                    cell_timeout=cfg.cell_timeout)
-    results = _run_all(counts, n_workers or (1 if save else 2), budget or math.inf, options)
-    _sum_up(results, counts, skip, timing)
+    passed = _run_all(counts, n_workers or (1 if save else 2), budget or math.inf, options)
+    _sum_up(passed, counts, skip)
 
+@_with_extra("dev")
 def nbdev_test(
     argv: list[str] | None = None, # Words after the command's name; the process's own unless given
 ) -> None:
@@ -295,14 +281,15 @@ def nbdev_test(
 
     SystemExit with 1 where a notebook fails or none is found, with 2 where an option is wrong."""
     parser = anno_parser(_test_notebooks, prog="nbdev_test", pos=["path"])
-    _call(_test_notebooks, parser, parser.parse_args(argv))
+    parser.set_defaults(function=_test_notebooks)
+    _call(parser, argv)
 
 # %% ../../nbs/app/commands.ipynb #app-commands-039
-def _run_all(counts: dict, workers: int, budget: float, options: dict) -> dict:
+def _run_all(counts: dict, workers: int, budget: float, options: dict) -> dict[Path, bool]:
     """Run the notebooks that have cells to run, some at a time, with a line for each as it ends.
 
-    It returns a dictionary from the notebook to whether it passed, and its seconds."""
-    waiting, results = [f for f in counts if counts[f][0]], {}
+    It returns a dictionary from the notebook to whether it passed."""
+    waiting, passed = [f for f in counts if counts[f][0]], {}
     running: dict = {}
     try:
         while waiting or running:
@@ -318,41 +305,25 @@ def _run_all(counts: dict, workers: int, budget: float, options: dict) -> dict:
             sign = "FAILED" if process.exitcode else "SLOW  " if seconds > budget else "ok    "
             died = "" if process.exitcode in (0, 1) else f"; its process died: {process.exitcode}"
             print(f"{sign} {f.name}: {counts[f][0]} cells, {seconds:.1f} s{died}", flush=True)
-            results[f] = sign == "ok    ", seconds
+            passed[f] = sign == "ok    "
     except KeyboardInterrupt: raise SystemExit(130) from None
     finally:
         for _, process, _ in running.values(): process.terminate()
-    return results
+    return passed
 
 # %% ../../nbs/app/commands.ipynb #app-commands-040
-def _sum_up(results: dict, counts: dict, skip: list[str], timing: bool) -> None:
+def _sum_up(passed: dict[Path, bool], counts: dict, skip: list[str]) -> None:
     "Print the counts; SystemExit with 1 unless all passed and something ran."
-    by_time = sorted((seconds, f.name) for f, (_, seconds) in results.items())
-    if timing: print(*(f"{seconds:6.1f} s  {name}" for seconds, name in by_time[::-1]), sep="\n")
-    failed = [f.name for f, (passed, _) in results.items() if not passed]
+    failed = [f.name for f in passed if not passed[f]]
     if failed: print("failed:", *failed)
-    ran, left = (sum(c[i] for c in counts.values()) for i in (0, 1))
-    bad, skipped = len(failed), len(counts) - len(results)
+    ran, left = map(sum, zip(*counts.values()))
+    good, bad, skipped = len(passed) - len(failed), len(failed), len(counts) - len(passed)
     print(f"{ran} cells ran; {left} were left out (flags {', '.join(skip) or 'none'})")
-    print(f"notebooks: {len(results) - bad} passed, {bad} failed, {skipped} skipped")
-    if failed or not results: raise SystemExit(1)
+    print(f"notebooks: {good} passed, {bad} failed, {skipped} skipped")
+    if failed or not passed: raise SystemExit(1)
 
 # %% ../../nbs/app/commands.ipynb #app-commands-051
 _FOOT = "<!-- Made from nbs/index.ipynb by nbdev_prepare: change it there. -->"
-
-def _prose(text: str) -> str:
-    "Links to a file lead into `nbs/`, or out of it; those to the web or to a heading stay."
-    return re.sub(r"\]\((?!https?:|#)", "](nbs/", text).replace("](nbs/../", "](")
-
-def _marked(cell: dict, pictures: dict[str, str]) -> str:
-    "A marked cell's picture where it has one, which is added to `pictures`, else its code."
-    for out in cell["outputs"]:
-        data = {kind: "".join(text) for kind, text in out.get("data", {}).items()}
-        if "image/svg+xml" not in data: continue
-        name = f"{cell['id']}.svg"
-        pictures[name] = data["image/svg+xml"]
-        return f"![{' '.join(data['text/plain'].split())}](nbs/images/{name})"
-    return "```python\n" + "".join(cell["source"][1:]) + "\n```"
 
 def readme(
     index: Path,  # index.ipynb, with its outputs
@@ -360,11 +331,19 @@ def readme(
     """What README.md should say: the prose of index.ipynb, and the cells marked with `#| readme`.
 
     FileNotFoundError where the notebook is not there."""
+    import nbformat
     parts, pictures = [], {}
-    for cell in loads(index.read_text(encoding="utf-8"))["cells"]:
-        source = "".join(cell["source"])
-        if cell["cell_type"] == "markdown": parts.append(_prose(source))
-        elif source.startswith("#| readme"): parts.append(_marked(cell, pictures))
+    for cell in nbformat.read(index, 4).cells:
+        drawn = [o.data for o in cell.get("outputs", []) if "image/svg+xml" in o.get("data", {})]
+        if cell.cell_type == "markdown":         # links lead into `nbs/`, or out of it
+            links = re.sub(r"\]\((?!https?:|#)", "](nbs/", cell.source)
+            parts.append(links.replace("](nbs/../", "]("))
+        elif cell.source.startswith("#| readme") and drawn:
+            pictures[f"{cell.id}.svg"] = drawn[0]["image/svg+xml"]
+            said = " ".join(drawn[0]["text/plain"].split())
+            parts.append(f"![{said}](nbs/images/{cell.id}.svg)")
+        elif cell.source.startswith("#| readme"):
+            parts.append("```python\n" + cell.source.partition("\n")[2] + "\n```")
     return "\n\n".join([*parts, _FOOT]) + "\n", pictures
 
 # %% ../../nbs/app/commands.ipynb #app-commands-052
@@ -379,13 +358,17 @@ def write_readme() -> None:
     write_whole(nbs.parent/"README.md", text.encode())
 
 # %% ../../nbs/app/commands.ipynb #app-commands-058
+@_with_extra("dev")
 def nbdev_export() -> None:
     "The command `nbdev_export`: write the modules from the notebooks."
-    _from_nbdev("doclinks", "nbdev_export")()
+    from nbdev.doclinks import nbdev_export as export
+    export()
 
+@_with_extra("dev")
 def nbdev_clean() -> None:
     "The command `nbdev_clean`: take out of the notebooks what changes from run to run."
-    _from_nbdev("clean", "nbdev_clean")()
+    from nbdev.clean import nbdev_clean as clean
+    clean()
 
 def nbdev_prepare() -> None:
     """The command `nbdev_prepare`: export, test, clean, and write README.md.
