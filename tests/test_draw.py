@@ -36,7 +36,8 @@ def lesson_figures():
     yield draw_dot(floats(7).round(1), floats(7).round(1))
     for m, k, n in ((1, 1, 1), (2, 3, 2), (3, 2, 4)): yield draw_layers(ints(m, k), ints(k, n))
     yield from draw_block_steps(ints(4, 8), ints(8, 4)).frames.values()
-    yield from [draw_step(), draw_packing(), draw_patch(), draw_blocks(5, 10, (4, 4)), draw_blocks(16, 10, (16, 16)), draw_blocks(1, 1, (1, 1))]
+    yield from [draw_step(), draw_packing(), draw_patch()]
+    yield from [draw_blocks(5, 10, (4, 4)), draw_blocks(16, 10, (16, 16)), draw_blocks(1, 1, (1, 1))]
     for rows, cols in CUTS: yield draw_shares(rows, cols)
     for step in range(4): yield draw_tiles(step)
     for share in (0, 0.375, 1): yield draw_occupancy(80, 256, share)
@@ -256,11 +257,13 @@ def test_layers_add_up_to_the_product(m, k, n):
 def test_layout_puts_each_element_over_its_place():
     x = np.arange(12).reshape(3, 4)
     for view in (x, x.T, x[:, ::2], x[::-1]):
-        fig, low = draw_layout(view), view.__array_interface__["data"][0] + sum(min(0, s * (n - 1)) for s, n in zip(view.strides, view.shape))
+        first = view.__array_interface__["data"][0]
+        fig, low = draw_layout(view), first + sum(min(0, s * (n - 1)) for s, n in zip(view.strides, view.shape))
         place = {t.text: (float(t.get("x")) - 31) / 30 for t in parts(fig, "text") if re.fullmatch(r"\d,\d", t.text)}
         at = {f"{i},{j}": (view[i:, j:].__array_interface__["data"][0] - low) / x.itemsize for i, j in np.ndindex(view.shape)}
         assert place == at
-        assert fig.title.startswith(f"Strides ({view.strides[0] // 8}, {view.strides[1] // 8}), ") and fig.title.endswith(f"{view.size} of {max(at.values()) + 1:g} places are read")
+        assert fig.title.startswith(f"Strides ({view.strides[0] // 8}, {view.strides[1] // 8}), ")
+        assert fig.title.endswith(f"{view.size} of {max(at.values()) + 1:g} places are read")
 
 @pytest.mark.parametrize("order", ["".join(order) for order in itertools.permutations("ijk")])
 def test_inner_loop_marks_the_lines_that_it_touches(order):
@@ -288,9 +291,11 @@ def test_shares_have_the_areas_of_the_cuts(rows, cols):
     wanted = [(cols[c + 1] - cols[c], rows[r + 1] - rows[r]) for r in range(len(rows) - 1) for c in range(len(cols) - 1)]
     assert np.allclose(shares, wanted, atol=0.01 * max(M, N) / 240)
     assert [w for w in words(fig) if w.startswith("thread")] == [f"thread {t}" for t in range(len(wanted))]
-    assert fig.title == f"C ({M}, {N}): {len(rows) - 1} by {len(cols) - 1} blocks; the largest is {max(w * h for w, h in wanted) / (M * N):.1%} of C"
+    most = max(w * h for w, h in wanted) / (M * N)
+    assert fig.title == f"C ({M}, {N}): {len(rows) - 1} by {len(cols) - 1} blocks; the largest is {most:.1%} of C"
 
-@pytest.mark.parametrize("M,N,block,blocks", [(5, 10, (4, 4), (2, 3)), (16, 10, (16, 16), (1, 1)), (1, 1, (1, 1), (1, 1)), (7, 30, (3, 8), (3, 4))])
+@pytest.mark.parametrize("M,N,block,blocks", [
+    (5, 10, (4, 4), (2, 3)), (16, 10, (16, 16), (1, 1)), (1, 1, (1, 1), (1, 1)), (7, 30, (3, 8), (3, 4))])
 def test_blocks_count_their_idle_threads(M, N, block, blocks):
     fig, threads = draw_blocks(M, N, block), blocks[0] * block[0] * blocks[1] * block[1]
     assert (words(fig).count("·"), words(fig).count("×")) == (M * N, threads - M * N)
@@ -302,7 +307,8 @@ def test_tiles_walk_along_k():
                 for color in (A_COLOR, B_COLOR, C_COLOR)}
     steps = [picked(step) for step in range(4)]
     assert all(len(spots) == 1 for step in steps for spots in step.values())
-    assert np.allclose(np.diff([s[A_COLOR][0] for s in steps], axis=0), (38.4, 0)) and np.allclose(np.diff([s[B_COLOR][0] for s in steps], axis=0), (0, 38.4))
+    assert np.allclose(np.diff([s[A_COLOR][0] for s in steps], axis=0), (38.4, 0))
+    assert np.allclose(np.diff([s[B_COLOR][0] for s in steps], axis=0), (0, 38.4))
     assert len({s[C_COLOR][0] for s in steps}) == 1
     assert steps[0][A_COLOR][0][1] == steps[0][C_COLOR][0][1] and steps[0][B_COLOR][0][0] == steps[0][C_COLOR][0][0]
     assert "512 loads for 4,096 multiply-adds" in draw_tiles(3).title
@@ -311,7 +317,8 @@ def test_block_steps_fill_the_tiles_and_end_in_the_product():
     a, b = np.arange(32.).reshape(4, 8) % 5, np.arange(32.).reshape(8, 4) % 7
     frames = list(draw_block_steps(a, b).frames.values())
     assert [words(f).count("?") for f in frames] == [16] + [0] * 7                     # half of either tile
-    assert filled(frames[2], A_COLOR) == [number(v) for v in a[:, :4].ravel()] and filled(frames[-1], A_COLOR) == [number(v) for v in a[:, 4:].ravel()]
+    assert filled(frames[2], A_COLOR) == [number(v) for v in a[:, :4].ravel()]
+    assert filled(frames[-1], A_COLOR) == [number(v) for v in a[:, 4:].ravel()]
     assert filled(frames[2], B_COLOR) == [number(v) for v in b[:4].ravel()]
     assert filled(frames[-1], C_COLOR) == [number(v) for v in (a @ b).ravel()]
     mixed = filled(frames[4], A_COLOR)                                                # the fifth: half old, half new
