@@ -16,6 +16,7 @@ from ..tools.files import write_whole
 DIRECTIVE = re.compile(r"^#\|\s*(\S+).*\n?", re.M)
 
 def with_part(node, **parts): # of a notebook, as nbformat has it
+    "A copy of `node` with these parts put in place of its own."
     return type(node)(node | parts)
 
 def for_readers(
@@ -71,6 +72,7 @@ details { margin: .4rem 0 } summary { cursor: pointer }
 """
 
 def code_colours() -> str: # CSS, one set of colours for light and one for dark
+    "The style sheet for code on a page; Pygments makes the colours."
     from pygments.formatters import HtmlFormatter
     light, dark = (HtmlFormatter(style=s).get_style_defs(".highlight")
                    for s in ("default", "github-dark"))

@@ -128,22 +128,27 @@ class Check(_Indices, ast.NodeTransformer):
         arrays = unit.shared | unit.local
         self.known = {name: shape for name, (shape, _) in arrays.items() if 0 not in shape}
     def site(self, node, name):
+        "Note the line of `node` and the array's name in `sites`; return their number, from 1."
         self.sites.append((node.lineno, name))
         return len(self.sites)
     def visit_Subscript(self, node):
+        "An index that is loaded from or stored to, with its check."
         return self.subscript(node, LOAD if isinstance(node.ctx, ast.Load) else STORE)
     def visit_AugAssign(self, node):
+        "An update such as `a[i] += 1`: one check for its load and its store."
         node.value = self.visit(node.value)
         if isinstance(node.target, ast.Subscript):
             node.target = self.subscript(node.target, UPDATE)
         return node
     def visit_Call(self, node):
+        "A call; the index of an atomic operation is checked as well."
         self.generic_visit(node)
         if isinstance(node.func, ast.Name) and node.func.id.startswith("_atomic_"):
             array, index = node.args[:2]
             node.args[1] = self.checked(array, index, node, ATOMIC, shown(self.unit, array))
         return node
     def subscript(self, node, kind):
+        "An index or a slice of an array, with its check; `kind` says what is done there."
         array, index, name = node.value, node.slice, shown(self.unit, node.value)
         if isinstance(array, ast.Attribute) and array.attr in ("shape", "strides"): return node
         if self.is_part(array, index): return self.generic_visit(node)

@@ -67,18 +67,27 @@ class DeviceArray(_HiddenArray):
 # %% ../../nbs/emulator/14_host.ipynb #emulator-14-host-014
 class Stream:
     "A stream of work that is always done already."
-    def synchronize(self): pass
+    def synchronize(self):
+        "Return at once: no work is ever waiting."
     @contextmanager
-    def auto_synchronize(self): yield self
+    def auto_synchronize(self):
+        "A context whose work is done when it ends, as it is everywhere here."
+        yield self
     def __bool__(self): return True
 
 class Event:
     "A moment on the host's clock."
     def __init__(self, timing=True): self.time = None
-    def record(self, stream=0): self.time = perf_counter()
-    def synchronize(self): pass
-    def wait(self, stream=0): pass
-    def query(self): return True
+    def record(self, stream=0):
+        "Take the time."
+        self.time = perf_counter()
+    def synchronize(self):
+        "Return at once: the event has already happened."
+    def wait(self, stream=0):
+        "Let a stream wait for this event, which has already happened."
+    def query(self):
+        "Has the event happened? It always has."
+        return True
     def elapsed_time(self, later):
         "Milliseconds from this event to `later`. RuntimeError unless both were recorded."
         if None in (self.time, later.time):

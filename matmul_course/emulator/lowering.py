@@ -335,8 +335,12 @@ class Lower(_Names, _Arrays, _Statements, _Calls, ast.NodeTransformer):
         args = self.tree.args
         if args.vararg or args.kwarg or args.kwonlyargs or args.posonlyargs or args.defaults:
             self.refuse(self.tree, "a kernel takes plain positional arguments without defaults")
-    def refuse(self, node, what): self.unit.refuse(node, what)
-    def path(self, node): return cuda_path(node, self.env)
+    def refuse(self, node, what):
+        "Raise Unsupported, with the line on which the node stands."
+        self.unit.refuse(node, what)
+    def path(self, node):
+        """What a node names inside of `cuda`, such as "threadIdx.x", or None."""
+        return cuda_path(node, self.env)
     def lowered(self) -> list[ast.stmt]:
         "The lowered body of the function."
         return self.body(self.tree.body)

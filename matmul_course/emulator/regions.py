@@ -127,6 +127,7 @@ class Build(_WholeBlock):
         self.uniform, self.starts, self.bound = set(), {}, bindings(tree)
         self.tree = self.block(tree.body, False)
     def site(self, node):
+        "Note the line of `node` in `sites`; return its number, from 1."
         self.sites.append((node.lineno, ""))
         return len(self.sites)
     def flush(self, *resets):
@@ -134,12 +135,14 @@ class Build(_WholeBlock):
         region, self.current = ([Region(self.current, resets)] if self.current else []), []
         return region
     def block(self, stmts, in_loop, first=()):
+        "Regions and nodes for these statements, with the statements `first` before them."
         self.current, out = list(first), []
         for s in stmts:
             if has_barrier(s) or (in_loop and _jumps(s)): out += self.hoist(s, in_loop)
             else: self.current += _without_returns([s])
         return out + self.flush()
     def hoist(self, s, in_loop):
+        "The region so far, and a node for a statement that is taken out of the loop over threads."
         kind = "barrier" if _is_barrier(s) else type(s).__name__.lower()
         if kind in ("barrier", "break", "continue"):
             return self.flush() + [Node(kind, site=self.site(s))]

@@ -124,13 +124,16 @@ class SimpleCuda:
         self.shared = SimpleNamespace(array=self.shared_array)
         self.local = SimpleNamespace(array=self.new_array)
     def gridsize(self, n):
+        "The number of threads in the grid along the first `n` axes: an int for one, else a tuple."
         sizes = tuple(getattr(self.gridDim, a) * getattr(self.blockDim, a) for a in "xyz"[:n])
         return sizes[0] if n == 1 else sizes
     def grid(self, n):
+        "This thread's place in the grid along the first `n` axes: an int for one, else a tuple."
         places = tuple(getattr(self.blockIdx, a) * getattr(self.blockDim, a)
                        + getattr(self.threadIdx, a) for a in "xyz"[:n])
         return places[0] if n == 1 else places
     def new_array(self, shape, dtype):
+        "An array that nobody has written to, which holds `blank(dtype)` everywhere."
         return np.full(shape, blank(to_dtype(dtype)), to_dtype(dtype))
     def shared_array(self, shape, dtype):
         "One array for the block, whichever thread comes first to this place in the source."

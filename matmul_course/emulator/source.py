@@ -55,9 +55,13 @@ class Source:
     lines: list[str]   # Without the common indentation, but with the decorators
     offset: int = 0    # Number of lines that stand before these, once several functions are listed
     @property
-    def name(self): return self.fn.__name__
+    def name(self):
+        "The function's name."
+        return self.fn.__name__
     @property
-    def text(self): return "".join(self.lines)
+    def text(self):
+        "All lines as one string."
+        return "".join(self.lines)
 
 @cache
 def read_source(fn: FunctionType) -> Source:
