@@ -6,7 +6,7 @@ from collections import Counter
 import pytest
 import matmul_course.solutions
 from matmul_course.app.predictions import Question, Questions, find_question, judge
-from test_honesty import code
+from test_honesty import parsed
 from test_notebooks import cells, lessons, source
 
 def questions():
@@ -27,12 +27,12 @@ def test_keys_are_unique_and_found():
 
 def calls(text):
     "All calls of `predict` in a cell, however it is written."
-    for node in ast.walk(ast.parse(code(text))):
+    for node in ast.walk(parsed(text)):
         if isinstance(node, ast.Call) and "predict" in (getattr(node.func, "id", ""), getattr(node.func, "attr", "")): yield node
 
 def asked_key(text):
     "The key, if the cell is `predict(\"key\")` and nothing else: no answer, no kept guess."
-    body = ast.parse(code(text)).body
+    body = parsed(text).body
     if len(body) != 1 or not isinstance(body[0], ast.Expr) or not isinstance(call := body[0].value, ast.Call): return None
     bare = isinstance(call.func, ast.Name) and len(call.args) == 1 and not call.keywords
     return call.args[0].value if bare and isinstance(call.args[0], ast.Constant) else None
@@ -103,7 +103,7 @@ def numbers_in(text):
 def without_drawings(text):
     "A cell's code without its functions `draw_…`, whose numbers are places on the page."
     lines = text.split("\n")
-    for node in ast.parse(code(text)).body:
+    for node in parsed(text).body:
         if isinstance(node, ast.FunctionDef) and node.name.startswith("draw_"):
             lines[node.lineno - 1:node.end_lineno] = [""] * (node.end_lineno - node.lineno + 1)
     return "\n".join(lines)
@@ -112,7 +112,7 @@ NO_NUMBER = ast.Name, ast.Call, ast.Attribute, ast.Subscript, ast.JoinedStr
 
 def worked_out(text):
     "The values of all expressions of numbers alone, such as 5 * 784 * 10."
-    for node in ast.walk(ast.parse(code(text))):
+    for node in ast.walk(parsed(text)):
         if isinstance(node, ast.BinOp) and not any(isinstance(n, NO_NUMBER) for n in ast.walk(node)):
             try: yield float(eval(compile(ast.Expression(node), "", "eval")))
             except (TypeError, ValueError, OverflowError, ZeroDivisionError): pass
