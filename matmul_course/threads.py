@@ -8,6 +8,7 @@ __all__ = ['ROWS_BY_TEN', 'ROWS_BY_FIVE', 'RULES', 'KERNELS', 'grid_of', 'cut', 
            'which_rung', 'matmul']
 
 # %% ../nbs/09_threads.ipynb #09-threads-003
+from collections.abc import Callable
 from functools import lru_cache, partial
 import numba
 import numpy as np
@@ -313,7 +314,7 @@ def _by_torch(a, b):
     try: return torch.matmul(torch.from_numpy(a), torch.from_numpy(b)).numpy()
     except ValueError: return _by_tiles(a, b)                 # torch has no backward strides
 
-KERNELS = { # name -> function of two arrays that fit
+KERNELS: dict[str, Callable[..., np.ndarray]] = { # name -> function of two arrays that fit
     "small": lambda a, b: small_kernel()(a, b), "numpy": np.matmul, "torch": _by_torch,
     "skinny": lambda a, b: fill_product(a, b, _fill_skinny),
     "wide": lambda a, b: fill_product(a, b, _fill_wide)}
@@ -350,7 +351,7 @@ def matmul(
 
     ValueError where the shapes do not fit. TypeError where the containers or dtypes do not."""
     try:                                                      # either checks the rest itself
-        if _for_torch(a, b): return torch.mm(a, b)
+        if _for_torch(a, b): return torch.mm(a, b)            # type: ignore[arg-type]
         if _small_arrays(a, b): return small_kernel()(a, b)
     except (RuntimeError, TypeError, ValueError): pass
     if _native_pair(a, b): return KERNELS[_choice(a, b)](a, b)

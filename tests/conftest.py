@@ -44,4 +44,5 @@ def pytest_terminal_summary(terminalreporter):
         if getattr(report, "when", None) != "teardown": continue
         for key, value in report.user_properties:
             if key == "count": totals.setdefault(report.nodeid.partition("::")[0], Counter()).update({value[0]: value[1]})
-    for file, counts in sorted(totals.items()): terminalreporter.write_line(f"{file}: " + ", ".join(f"{n:,} {what}" for what, n in counts.items()))
+    for file, counts in sorted(totals.items()):
+        terminalreporter.write_line(f"{file}: " + ", ".join(f"{n:,} {what}" for what, n in counts.items()))

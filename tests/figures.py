@@ -49,7 +49,9 @@ def filled(figure, color: str) -> list:
     return [text_in(figure, r) for r in parts(figure, "rect") if r.get("fill") == color]
 
 def weakest_text(figure) -> tuple:
-    "(contrast ratio, text) of the text that is hardest to read on the last filled rectangle that was drawn below it. ValueError for a figure without text."
+    """(contrast ratio, text) of the text that is hardest to read on the last filled rectangle that was drawn below it.
+
+    ValueError for a figure without text."""
     below, found = [], []
     for node, fill in painted(ElementTree.fromstring(figure.svg)):
         if node.tag == SVG + "rect" and fill != "none": below.append((node, fill))

@@ -15,7 +15,8 @@ class Random:
     "A kernel from a seed: statements over the names a, b, c, d, t, n, the arrays x and y, the shared array s."
     def __init__(self, seed):
         self.random, self.loops = random.Random(seed), itertools.count()
-        start = ["s = cuda.shared.array(5, int64)", "t = cuda.threadIdx.x", "a = t; b = n; c = x[t]; d = 1", "s[t] = x[t]", "cuda.syncthreads()"]
+        start = ["s = cuda.shared.array(5, int64)", "t = cuda.threadIdx.x", "a = t; b = n; c = x[t]; d = 1",
+                 "s[t] = x[t]", "cuda.syncthreads()"]
         body = [line for _ in range(2) for line in self.body([*"abcdtn"], 0, False, True)]
         end = ["y[t] = a + 100 * b + 10000 * c + 1000000 * d + s[t]"]
         self.text = "def kernel(x, y, n):\n" + "".join(f"    {line}\n" for line in start + body + end)
@@ -37,8 +38,11 @@ class Random:
         k, uniform = self.random.random(), self.random.random() < .93
         if k < .28: return [f"{self.pick(*'abcd')} = {self.number(names)}"]
         if k < .36: return [f"{self.pick(*'abcd')} += {self.number(names)}"]
-        if k < .44 and whole: return ["cuda.syncthreads()", f"s[t] = ({self.test(names)}) + {self.random.choice(names)}", "cuda.syncthreads()"]
-        if k < .48 and whole: return ["cuda.syncthreads()", f"cuda.atomic.{self.pick('add', 'max', 'sub')}(s, {self.random.choice(names)} % 5, {self.number(names)})", "cuda.syncthreads()"]
+        if k < .44 and whole:
+            return ["cuda.syncthreads()", f"s[t] = ({self.test(names)}) + {self.random.choice(names)}", "cuda.syncthreads()"]
+        if k < .48 and whole:
+            atomic, index = self.pick("add", "max", "sub"), self.random.choice(names)
+            return ["cuda.syncthreads()", f"cuda.atomic.{atomic}(s, {index} % 5, {self.number(names)})", "cuda.syncthreads()"]
         if k < .54: return [f"y[t] = {self.number(names)}"]
         if k < .68: return ["cuda.syncthreads()"] if whole else []
         if k < .80 and depth < 3:
@@ -47,7 +51,8 @@ class Random:
             return out + (["else:", *self.inside(names, depth + 1, loop, new)] if self.random.random() < .5 else [])
         if k < .90 and depth < 3:
             i = f"i{next(self.loops)}"
-            return [f"for {i} in range({self.pick('3', '1, 8, 3', 't, t + 4, 2', 'n % 4', '5, 0, -2')}):", *self.inside([*names, i], depth + 1, True, whole and uniform)]
+            turns = self.pick("3", "1, 8, 3", "t, t + 4, 2", "n % 4", "5, 0, -2")
+            return [f"for {i} in range({turns}):", *self.inside([*names, i], depth + 1, True, whole and uniform)]
         if k < .94 and depth < 3:
             w = f"w{next(self.loops)}"
             return [f"{w} = 3", f"while {w} > 0:", f"    {w} -= 1", *self.inside([*names, w], depth + 1, True, whole and uniform)]
@@ -98,5 +103,6 @@ if __name__ == "__main__":
     import collections, sys, time
     np.seterr(over="ignore")
     start, tally = time.time(), collections.Counter()
-    for seed in range(int(sys.argv[1]), int(sys.argv[2])): tally.update(compare(seed, globals()[sys.argv[3] if len(sys.argv) > 3 else "interpreted"]))
+    way = globals()[sys.argv[3] if len(sys.argv) > 3 else "interpreted"]
+    for seed in range(int(sys.argv[1]), int(sys.argv[2])): tally.update(compare(seed, way))
     print(dict(tally), round(time.time() - start, 1), "s")

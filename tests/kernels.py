@@ -544,7 +544,8 @@ def heat_3d(rng):
             out[z, y, x] = (u[z, y, x - 1] + u[z, y, x + 1] + u[z, y - 1, x] + u[z, y + 1, x] + u[z - 1, y, x] + u[z + 1, y, x]) / 6
     u = rng.random((5, 6, 7))
     e = np.zeros_like(u)
-    e[1:-1, 1:-1, 1:-1] = (u[1:-1, 1:-1, :-2] + u[1:-1, 1:-1, 2:] + u[1:-1, :-2, 1:-1] + u[1:-1, 2:, 1:-1] + u[:-2, 1:-1, 1:-1] + u[2:, 1:-1, 1:-1]) / 6
+    e[1:-1, 1:-1, 1:-1] = (u[1:-1, 1:-1, :-2] + u[1:-1, 1:-1, 2:] + u[1:-1, :-2, 1:-1] + u[1:-1, 2:, 1:-1]
+                           + u[:-2, 1:-1, 1:-1] + u[2:, 1:-1, 1:-1]) / 6
     return kernel, (2, 2, 2), (4, 4, 4), [u, u * 0], {1: e}, 0
 
 @case
@@ -601,4 +602,6 @@ def hold(name, launch):
     for i, want in expected.items(): np.testing.assert_allclose(args[i], want, rtol=1e-5, atol=1e-6, err_msg=name)
 
 if __name__ == "__main__":
-    for name in KERNELS: hold(name, lambda kernel, grid, block, shared, *args: kernel[grid, block, 0, shared](*args)); print(name, flush=True)
+    for name in KERNELS:
+        hold(name, lambda kernel, grid, block, shared, *args: kernel[grid, block, 0, shared](*args))
+        print(name, flush=True)

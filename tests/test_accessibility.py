@@ -21,7 +21,8 @@ def drawings(name):
     "Every SVG of a page: outputs, and what stands in the images of steppers and reports."
     yield from shown(name, "image/svg+xml")
     for html in shown(name, "text/html"):
-        for address in re.findall(r'src="data:image/svg\+xml;charset=utf-8,([^"]*)"', html): yield unquote(address.replace("&lt;", "<").replace("&amp;", "&"))
+        for address in re.findall(r'src="data:image/svg\+xml;charset=utf-8,([^"]*)"', html):
+            yield unquote(address.replace("&lt;", "<").replace("&amp;", "&"))
 
 @each
 def test_headings_are_in_order(name):

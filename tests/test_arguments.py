@@ -26,11 +26,26 @@ def matrix(x):
     "Floats in the shape of A."
     if isinstance(x, torch.Tensor): return x.dtype.is_floating_point and x.device.type == "cpu" and x.shape == A.shape
     return isinstance(x, np.ndarray) and x.dtype.kind == "f" and x.shape == A.shape
+def any_matrix(x):
+    "Floats in two axes, of NumPy."
+    return matrix(x) or isinstance(x, np.ndarray) and x.dtype.kind == "f" and x.ndim == 2 and x.size > 0
+def shaped(x):
+    "Whatever has the shape of A: `matmul_shape` asks for no more, so a tensor of torch's device meta has sizes as well."
+    return getattr(x, "shape", None) == A.shape
+def same_kind(x):
+    "An array that can be mixed with A and B: `common_kind` looks at container and dtype, and leaves shapes to `matmul_shape`."
+    return type(x) is np.ndarray and x.dtype == A.dtype
+FORMS = matrix, any_matrix, shaped, same_kind                          # what says that an argument is a matrix
 def number_or_matrix(x): return isinstance(x, (bool, float)) or whole(-10**18, 10**18)(x) or matrix(x)
 def one_of(*words): return lambda x: any(x is w for w in words)
 def pair_or_none(x): return x is None or hasattr(x, "__len__") and len(x) == 2
 def none_or(right): return lambda x: x is None or right(x)
 def sizes(x): return isinstance(x, (tuple, list)) and all(type(n) is int for n in x)
+def a_guess(x):
+    "A number, a word, a type, or several of these: a guess that can be wrong, and is no nonsense."
+    if isinstance(x, (list, tuple)): return all(map(a_guess, x))
+    if isinstance(x, torch.Tensor): return x.layout == torch.strided and x.device.type == "cpu"
+    return isinstance(x, np.ndarray) and x.dtype.kind in "fU" or x is None or isinstance(x, (bool, int, float, str, type))
 
 MATRICES = dict(a=matrix)
 SHAPE = dict.fromkeys("nMKN", whole(1))
@@ -41,7 +56,7 @@ CALLS = {
     "as_whole": (("value", 3, 0, 9), dict(name=anything, value=whole(0, 9), least=anything, most=anything)),
     "as_real": (("value", 3.0, 0), dict(name=anything, value=real(0), above=anything)),
     "broadcast_shape": (((2, 3), (3,)), dict(shapes=sizes)),
-    "matmul_shape": ((A, B), MATRICES), "common_kind": ((A, B), MATRICES), "operands": (("numpy",), {}),
+    "matmul_shape": ((A, B), dict(a=shaped)), "common_kind": ((A, B), dict(a=same_kind, b=same_kind)), "operands": (("numpy",), {}),
     "error_bound": ((A, B, np.float32), MATRICES | dict(dtype=one_of(None))),
     "check_matmul": ((lambda a, b: a @ b, [(2, 3, 2)], np.float32, 0, ["numpy"]),
                      dict(fn=callable, dtype=one_of(None), kinds=one_of(None), seed=whole(0))),
@@ -50,33 +65,33 @@ CALLS = {
     "draw_matmul_steps": ((A, B[:, :2]), MATRICES),
     "draw_broadcast": ((A, A, "+"), dict(a=number_or_matrix, b=number_or_matrix)),
     "draw_broadcast_steps": ((A, A, "+"), dict(a=number_or_matrix, b=number_or_matrix)),
-    "draw_layout": ((A,), dict(x=matrix)), "draw_digits": ((np.zeros((2, 28, 28)), [1, 2]), dict(labels=pair_or_none)),
+    "draw_layout": ((A,), dict(x=any_matrix)), "draw_digits": ((np.zeros((2, 28, 28)), [1, 2]), dict(labels=pair_or_none)),
     "draw_digit": ((np.zeros((28, 28)), 3), dict(label=anything)),
     "roofline": (([("x", 2.0, 1e9)], 1e11, 1e10), dict(peak=real(0), bandwidth=real(0))),
     "einsum_by_hand": (("ij,jk->ik", A, B), dict(operands=matrix)), "draw_layers": ((A[:2, :3], B[:3]), {}),
     "frobenius": ((torch.from_numpy(A),), dict(m=lambda x: isinstance(x, torch.Tensor))),
     "draw_dot": ((torch.from_numpy(A)[0], torch.from_numpy(B)[:, 0]), {}),
     "launch": ((copy, 1, 32, X, X.copy()), LAUNCH), "launch_simply": ((copy, 1, 32, X, X.copy()), LAUNCH),
-    "predict": (("q", 1, 1), dict(question=lambda x: isinstance(x, str), answer=anything, guess=anything)),
+    "predict": (("multiplications", 1), dict(guess=a_guess)),
     "compile_kernel": ((copy, "void(float32[::1], float32[::1])", "sm_80"), dict(kernel=callable)),
     "launch_kernel": ((lambda p: 0, 2, 2), dict(kernel=callable, grid_x=whole(0), grid_y=whole(0))),
     "ceil_div": ((5, 2), dict(a=whole(0), b=whole(1))),
     "draw_blocks": ((5, 4, (2, 2)), {}),
     "rung": (("tried", "cpu", "torch", 1e6), dict(name=lambda x: isinstance(x, str) and x != "", max_flop=none_or(real(0)))),
-    "up_to": (("loops",), {}), "duration": ((1.0,), dict(seconds=real())), "three_digits": ((1.0,), dict(x=real())),
+    "duration": ((1.0,), dict(seconds=real())), "three_digits": ((1.0,), dict(x=real())),
     "bench": ((lambda: 0,), dict(fn=callable)),
     "race": ((A, B, ["numpy"], 1, 0.001), dict(a=matrix, names=one_of(None), seconds=real(0), threads=one_of(None))),
     "workload": ((4, 4, 4), SHAPE),
-    "measured_peak": ((1, "float32"), dict(threads=one_of(None))), "measured_bandwidth": ((1,), dict(threads=one_of(None))),
+    "Machine.peak": ((1, "float32"), {}), "Machine.bandwidth": ((1,), {}),
     "occupancy": ((32, 128, 0, 2048, 32, 100_000),
                   dict(registers=whole(1, 255), threads=whole(1, 1024), shared=whole(0), most_threads=whole(1), blocks=whole(1),
                        memory=whole(0))),
-    "draw_occupancy": ((32, 128, 0), dict(shared=whole(0))),
+    "draw_occupancy": ((32, 128, 0.5), dict(share=lambda x: real()(x) and 0 <= x <= 1)),
     "draw_inner": (("ikj",), {}), "arithmetic_intensity": ((1, 2, 3, 4), dict.fromkeys(("M", "N", "K", "itemsize"), whole(1))),
     "profile": ((copy, 1, 32, X, X.copy()), LAUNCH), "gpu_named": (("A100",), {}),
     "draw_tiles": ((0,), dict(step=whole(0))), "draw_block_steps": ((np.ones((4, 4)), np.ones((4, 4))), {}),
-    "grid_of": ((2, 4, 4), SHAPE), "draw_shares": ((2, 100, 100), SHAPE),
-    "which_rung": ((A, B, 1), dict(a=matrix)),
+    "grid_of": ((2, 4, 4), SHAPE), "draw_shares": (([0, 50, 100], [0, 100]), {}),
+    "which_rung": ((A, B, 1), dict(a=matrix, threads=none_or(whole(1)))),
 } | {r.fn.__name__: ((A, B), MATRICES) for r in rungs().values()}
 
 class Named:
@@ -97,7 +112,10 @@ def homes():
     return {s.name: name for name, path in modules(ROOT).items() if not name.startswith("solutions.")
             for s in ast.parse(path.read_text(encoding="utf-8")).body if isinstance(s, ast.FunctionDef)}
 
-def function(name): return getattr(import_module(f"matmul_course.{homes()[name]}"), name)
+def function(name):
+    "A function by its name, and a method of `Machine` by both names, for this machine."
+    if name.startswith("Machine."): return getattr(matmul_course.this_machine(), name.removeprefix("Machine."))
+    return getattr(import_module(f"matmul_course.{homes()[name]}"), name)
 
 def argument_names(fn, count):
     "The parameter that each argument of a call goes to."
@@ -133,7 +151,7 @@ def test_nonsense_is_named(name, monkeypatch, tmp_path, count):
     fn, (args, right) = function(name), CALLS[name]
     found = [m for at, argument in enumerate(argument_names(fn, len(args)))
              for m in mistakes(name, argument, fn, args, at, right.get(argument, nothing), count)]
-    assert not found, f"{homes()[name]}.{name}\n" + "\n".join(found)
+    assert not found, f"{fn.__module__}.{name}\n" + "\n".join(found)
 
 # ---------------------------------------------------------------- what is right
 
@@ -147,13 +165,13 @@ def text(result):
     if hasattr(result, "_repr_html_"): return result._repr_html_()
     return np.asarray(plain(result)).tolist()
 
-@pytest.mark.parametrize("name", [name for name, (_, right) in CALLS.items() if matrix in right.values()])
+@pytest.mark.parametrize("name", [name for name, (_, right) in CALLS.items() if {*FORMS} & {*right.values()}])
 def test_a_matrix_in_another_form_gives_the_same(name):
     "Big-endian, half precision, masked, with a gradient: as a plain array would, or refused by name."
     fn, (args, right) = function(name), CALLS[name]
     for at, argument in enumerate(argument_names(fn, len(args))):
         for thing in filter(matrix, GARBAGE):
-            if right.get(argument) is not matrix: continue
+            if right.get(argument) not in FORMS: continue
             given, simple = ([v if i == at else x for i, x in enumerate(args)] for v in (thing, plain(thing)))
             try: result = fn(*given)
             except (ValueError, TypeError) as e: assert begins_with(argument, str(e)), f"{name}({argument}={thing!r}) says: {e}"

@@ -93,7 +93,9 @@ def ran(path):
 
 def steps_through(form, page):
     "The mouse and the arrow keys choose another figure, and one shows at a time."
-    def shown(): return form.evaluate("f => [...f.querySelectorAll('figure')].map((g, n) => getComputedStyle(g).display == 'none' ? -1 : n).filter(n => n >= 0)")
+    def shown():
+        return form.evaluate("""f => [...f.querySelectorAll('figure')]
+            .map((g, n) => getComputedStyle(g).display == 'none' ? -1 : n).filter(n => n >= 0)""")
     assert shown() == [0]
     form.locator("label").nth(1).click()
     assert shown() == [1]

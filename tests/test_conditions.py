@@ -89,7 +89,8 @@ def on_one_thread_in_ascii(root, name, tmp):
     With an accent in the path as well, Numba's own cache fails there: it encodes paths as UTF-8."""
     ascii = dict(LC_ALL="C", PYTHONUTF8="0", PYTHONCOERCECLOCALE="0")
     one = {f"{lib}_NUM_THREADS": "1" for lib in ("OMP", "MKL", "OPENBLAS", "NUMBA")}
-    with kernel(root/"nbs", PYTHONPATH=paths(root), IPYTHONDIR=str(tmp), **ascii, **one) as (_, client): run(client, sources(root/"nbs"/name))
+    with kernel(root/"nbs", PYTHONPATH=paths(root), IPYTHONDIR=str(tmp), **ascii, **one) as (_, client):
+        run(client, sources(root/"nbs"/name))
 
 # Of other people's modules, with the reason.
 IGNORED = ["warnings.filterwarnings('ignore', module=r'(?!matmul_course|__main__).*')"]

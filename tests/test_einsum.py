@@ -58,7 +58,8 @@ def is_view(result, operands): return any(isinstance(x, np.ndarray) and np.share
 def same(got, want, operands):
     "Both refused, or the same number: type, dtype, shape, values, and whether it is a view."
     if isinstance(want, ValueError) or isinstance(got, ValueError): return isinstance(want, ValueError) and isinstance(got, ValueError)
-    return (type(got) is type(want) and got.dtype == want.dtype and got.shape == want.shape and np.array_equal(got, want)   # whole numbers: exact
+    return (type(got) is type(want) and got.dtype == want.dtype and got.shape == want.shape
+            and np.array_equal(got, want)                                              # whole numbers: exact
             and is_view(got, operands) == is_view(want, operands))
 
 def kind(e): return re.sub(r"'[^']*'|\d+|\(.*", "", str(e))[:60] if isinstance(e, ValueError) else "value"
@@ -88,7 +89,8 @@ def test_messages_name_the_culprit(spec, shapes, says):
 def test_a_diagonal_stays_in_its_memory(spec, shape):
     with pytest.raises(ValueError, match="in one operand"): einsum_by_hand(spec, np.empty(shape))
 
-@pytest.mark.parametrize("spec, shape", [("ii->i", (0, 0)), ("ii", (0, 0)), ("ij->j", (0, 3)), ("jii->ij", (2, 0, 0)), ("...ii->...i", (0, 2, 2))])
+@pytest.mark.parametrize("spec, shape", [
+    ("ii->i", (0, 0)), ("ii", (0, 0)), ("ij->j", (0, 3)), ("jii->ij", (2, 0, 0)), ("...ii->...i", (0, 2, 2))])
 def test_sizes_of_zero(spec, shape):
     assert same(einsum_by_hand(spec, np.empty(shape)), numpys(spec, np.empty(shape)), [])
 

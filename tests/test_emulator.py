@@ -34,10 +34,11 @@ def define(text, **env):
 def body(*lines, args="x"): return define(f"def k({args}):\n    t = cuda.threadIdx.x\n" + "".join(f"    {line}\n" for line in lines))
 
 # ---- kernels from outside
-SOME = ["increment_2d", "puzzle_convolution", "fast_matmul_of_the_docs", "sgemm_2d_register_tiles", "mandelbrot", "monte_carlo_pi", "softmax_rows",
-        "swap_until_sorted", "row_views"]
+SOME = ["increment_2d", "puzzle_convolution", "fast_matmul_of_the_docs", "sgemm_2d_register_tiles", "mandelbrot",
+        "monte_carlo_pi", "softmax_rows", "swap_until_sorted", "row_views"]
 
-def some(names): return pytest.mark.parametrize("name", [n if n in names else pytest.param(n, marks=pytest.mark.slow) for n in kernels.KERNELS])
+def some(names):
+    return pytest.mark.parametrize("name", [n if n in names else pytest.param(n, marks=pytest.mark.slow) for n in kernels.KERNELS])
 
 @some(SOME)
 def test_kernels_from_outside(name):
@@ -67,7 +68,8 @@ def test_random_kernels_emitted_text(examples):
     assert tally["equal"] > 150 and tally["both diverged"] > 0
 
 def test_random_kernels_compiled(examples):
-    with np.errstate(over="ignore"): tally = Counter(o for seed in range(2000, 2000 + examples(6)) for o in fuzz.compare(seed, fuzz.compiled))
+    with np.errstate(over="ignore"):
+        tally = Counter(o for seed in range(2000, 2000 + examples(6)) for o in fuzz.compare(seed, fuzz.compiled))
     assert tally["equal"]
 
 # ---- indices
@@ -99,7 +101,8 @@ def test_an_index_in_a_device_function_is_checked():
     x, y = np.arange(9.), np.zeros(8)
     kernel[2, 4](x, y)
     assert (y == x[1:]).all()
-    with pytest.raises(IndexError, match=r"inner, line \d+, block \(1, 0, 0\), thread \(3, 0, 0\): index 8 on axis 0 of a, which has 8"): kernel[2, 4](x[:8].copy(), y)
+    said = r"inner, line \d+, block \(1, 0, 0\), thread \(3, 0, 0\): index 8 on axis 0 of a, which has 8"
+    with pytest.raises(IndexError, match=said): kernel[2, 4](x[:8].copy(), y)
 
 # ---- barriers
 @pytest.mark.parametrize("lines, line", [
@@ -119,7 +122,8 @@ def test_all_may_return_before_a_barrier():
     assert (x == 1).all()
 
 # ---- races
-TILES = ["s = cuda.shared.array(4, float64)", "for k in range(3):", "    s[t] = x[4 * k + t]", "    cuda.syncthreads()", "    for j in range(4): y[t] += s[j]", "    cuda.syncthreads()"]
+TILES = ["s = cuda.shared.array(4, float64)", "for k in range(3):", "    s[t] = x[4 * k + t]", "    cuda.syncthreads()",
+         "    for j in range(4): y[t] += s[j]", "    cuda.syncthreads()"]
 
 def test_a_missing_barrier_at_the_back_edge_is_found():
     x, y = np.arange(12.), np.zeros(4)
@@ -128,8 +132,10 @@ def test_a_missing_barrier_at_the_back_edge_is_found():
     y[:] = 0
     launch(body(*TILES[:-1], args="x, y"), 1, 4, x, y)
     assert (y == x.sum()).all()                               # the results hide it
-    with pytest.raises(RaceError, match=r"line 5, block .*thread .*: s is also touched by thread .* at line 7"): launch(body(*TILES[:-1], args="x, y"), 1, 4, x, y, check="races")
-    with pytest.raises(RaceError, match=r"line [56], .*: s is also touched by thread .* at line [56]"): launch(body(*TILES[:3], *TILES[4:], args="x, y"), 1, 4, x, y, check="races")
+    with pytest.raises(RaceError, match=r"line 5, block .*thread .*: s is also touched by thread .* at line 7"):
+        launch(body(*TILES[:-1], args="x, y"), 1, 4, x, y, check="races")
+    with pytest.raises(RaceError, match=r"line [56], .*: s is also touched by thread .* at line [56]"):
+        launch(body(*TILES[:3], *TILES[4:], args="x, y"), 1, 4, x, y, check="races")
 
 @pytest.mark.parametrize("line, grid, races", [
     ("x[t] = 1", 1, False), ("x[t] = 1", 2, True), ("x[cuda.grid(1) // 2] = 1", 1, True), ("x[t] += x[0]", 1, True), ("y = x[0]", 2, False),
@@ -142,10 +148,13 @@ def test_races_in_global_memory(line, grid, races):
 
 # ---- what is refused
 @pytest.mark.parametrize("line, said", [
-    ("x[0] = cuda.shfl_sync(-1, x[0], 0)", "cuda.shfl_sync is not emulated"), ("g = cuda.cg.this_grid()", "cuda.cg.this_grid"), ("cuda.syncwarp()", "cuda.syncwarp"),
-    ("cuda.atomic.foo(x, 0, 1)", "cuda.atomic.foo"), ("y = cuda.to_device(x)", "cuda.to_device"), ("y = np.zeros(3)", "np.zeros"), ("y = np.sum(x)", "np.sum"),
-    ("y = [1, 2]", "List"), ("y = sum(x)", "sum is not for kernels"), ("return 3", "returns nothing"), ("x[0] = unknown", "unknown is not defined"), ("raise ValueError()", "Raise"),
-    ("s = cuda.shared.array(x.size, float32)", "must be known when the kernel is compiled"), ("y = lambda v: v", "Lambda"), ("x[0] = plain(1)", "plain is a plain function"),
+    ("x[0] = cuda.shfl_sync(-1, x[0], 0)", "cuda.shfl_sync is not emulated"),
+    ("g = cuda.cg.this_grid()", "cuda.cg.this_grid"), ("cuda.syncwarp()", "cuda.syncwarp"),
+    ("cuda.atomic.foo(x, 0, 1)", "cuda.atomic.foo"), ("y = cuda.to_device(x)", "cuda.to_device"),
+    ("y = np.zeros(3)", "np.zeros"), ("y = np.sum(x)", "np.sum"), ("y = sum(x)", "sum is not for kernels"),
+    ("s = cuda.shared.array(x.size, float32)", "must be known when the kernel is compiled"),
+    ("x[0] = unknown", "unknown is not defined"), ("x[0] = plain(1)", "plain is a plain function"),
+    ("return 3", "returns nothing"), ("raise ValueError()", "Raise"), ("y = [1, 2]", "List"), ("y = lambda v: v", "Lambda"),
 ])
 def test_unsupported_is_refused_by_name(line, said):
     kernel = define(f"def plain(v): return v\n\ndef k(x):\n    {line}\n")
@@ -153,8 +162,11 @@ def test_unsupported_is_refused_by_name(line, said):
     assert said in str(error.value) and line in str(error.value)
 
 @pytest.mark.parametrize("grid, block, error, said", [
-    (1, 1025, ValueError, "1025 along x"), (1, (32, 33), ValueError, "1056 threads"), (1, (1, 1, 65), ValueError, "65 along z"), (0, 1, ValueError, "0 along x"), ((1, 0), 1, ValueError, "0 along y"),
-    (1, 0, ValueError, "0 along x"), (-1, 1, ValueError, "-1 along x"), ((1, 65536), 1, ValueError, "65536 along y"), (2**31, 1, ValueError, "along x"), (1.5, 1, TypeError, "integers"), ((1, 1, 1, 1), 1, ValueError, "4 sizes"),
+    (1, 1025, ValueError, "1025 along x"), (1, (32, 33), ValueError, "1056 threads"), (1, (1, 1, 65), ValueError, "65 along z"),
+    (0, 1, ValueError, "0 along x"), ((1, 0), 1, ValueError, "0 along y"), (1, 0, ValueError, "0 along x"),
+    (-1, 1, ValueError, "-1 along x"), ((1, 65536), 1, ValueError, "65536 along y"), (2**31, 1, ValueError, "along x"),
+    (1.5, 1, TypeError, "integers"), ((1, 1, 1, 1), 1, ValueError, "4 sizes"),
+    (True, 1, TypeError, "integers"), (1, (2, True), TypeError, "integers"),
 ])
 def test_what_a_gpu_refuses(grid, block, error, said):
     with pytest.raises(error, match=said): cuda.jit(body("x[0] = 1"))[grid, block]
@@ -166,7 +178,9 @@ def test_shared_memory_has_a_limit():
 
 def test_shared_memory_starts_as_nan():
     x = np.zeros((3, 4))
-    launch(body("s = cuda.shared.array(4, float32)", "d = cuda.shared.array(0, float64)", "w = cuda.local.array(1, float64)", "x[0, t] = s[t]; x[1, t] = d[t]; x[2, t] = w[0]"), 1, 4, x, shared=32)
+    kernel = body("s = cuda.shared.array(4, float32)", "d = cuda.shared.array(0, float64)", "w = cuda.local.array(1, float64)",
+                  "x[0, t] = s[t]; x[1, t] = d[t]; x[2, t] = w[0]")
+    launch(kernel, 1, 4, x, shared=32)
     assert np.isnan(x).all()
 
 # ---- arguments and signatures
@@ -286,7 +300,8 @@ def test_an_edit_of_any_module_of_the_emulator_changes_the_key(tmp_path, root):
     shutil.copytree(root/"matmul_course", tmp_path/"matmul_course", ignore=shutil.ignore_patterns("__pycache__", "*.npz"))
     (tmp_path/"matmul_course"/"profiler"/"hooks.py").write_text("def seen(array, index, *args): return index\n", encoding="utf-8")
     (tmp_path/"kernels.py").write_text("def kernel(x): x[0] = 1\n", encoding="utf-8")
-    done = subprocess.run([sys.executable, "-c", EDITS], cwd=tmp_path, env=dict(os.environ, PYTHONPATH=str(tmp_path)), capture_output=True, text=True)
+    env = dict(os.environ, PYTHONPATH=str(tmp_path))
+    done = subprocess.run([sys.executable, "-c", EDITS], cwd=tmp_path, env=env, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     said = {name: (watched, alone) for name, watched, alone in map(str.split, done.stdout.splitlines())}
     modules = {p.relative_to(root/"matmul_course").as_posix() for p in (root/"matmul_course"/"emulator").glob("*.py")}

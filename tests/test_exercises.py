@@ -34,7 +34,8 @@ def text(f): return re.sub(r'^def \w+', "def f", textwrap.dedent(inspect.getsour
 
 # ---------------------------------------------------------------- one right answer, changed in one place
 
-SWAPPED = {ast.Lt: ast.LtE, ast.LtE: ast.Lt, ast.Gt: ast.GtE, ast.GtE: ast.Gt, ast.Eq: ast.NotEq, ast.NotEq: ast.Eq, ast.And: ast.Or, ast.Or: ast.And,
+SWAPPED = {ast.Lt: ast.LtE, ast.LtE: ast.Lt, ast.Gt: ast.GtE, ast.GtE: ast.Gt, ast.Eq: ast.NotEq, ast.NotEq: ast.Eq,
+           ast.And: ast.Or, ast.Or: ast.And,
            ast.Add: ast.Sub, ast.Sub: ast.Add, ast.Mult: ast.Add, ast.FloorDiv: ast.Mult, ast.MatMult: ast.Mult}
 DTYPES = dict(float32="float64", float64="float32", int32="int64", int64="int32")
 

@@ -1,6 +1,7 @@
 "The rules of the house: how large things may grow, what a name may mean, and what is written down. test_static.py holds the spaces."
 import ast, io, re, subprocess, sys, tokenize
 from collections import Counter, defaultdict
+import pytest
 from test_notebooks import cells, modules, notebooks
 
 MODULE_LINES, CODE_CELLS, PACKAGE_LINES, TEST_COLUMNS = 450, 60, 5_300, 140
@@ -113,31 +114,48 @@ def test_no_class_is_opened_twice(root):
                 found.append(f"{module}: @patch on {node.name}")
     assert not found, told(found)
 
-def public(tree):
-    "What a module lists in `__all__`."
-    lists = [s.value for name, s in bound(tree) if name == "__all__" and isinstance(s, ast.Assign)]
-    return {name for value in lists for name in ast.literal_eval(value)}
+LISTED = """import sys
+from importlib import import_module
+print(*dir(import_module(sys.argv[1])))
+for name in sys.argv[2:]: print(*getattr(import_module(name), "__all__", ()))"""
 
 def offered(root):
-    "Folder -> the names that can be imported from it: what stands in its `__init__.py`, and for the package what `dir` says in a new process."
+    """Folder -> the names that can be imported from it.
+
+    They are what stands in its `__init__.py`, and what the package itself says in a new process, because a list may be
+    worked out there: the outermost by `dir`, before another module is imported, and those in it by `__all__`."""
     out = {}
-    for path in (root/"matmul_course").rglob("__init__.py"):
+    for path in sorted((root/"matmul_course").rglob("__init__.py"), key=lambda p: len(p.parts)):
         tree = ast.parse(path.read_text(encoding="utf-8"))
         names = {a.asname or a.name for s in tree.body if isinstance(s, ast.ImportFrom) for a in s.names}
-        out[path.parent] = names | {name for name, _ in bound(tree)} | public(tree)
-    run = subprocess.run([sys.executable, "-c", "import matmul_course; print(*dir(matmul_course))"], capture_output=True, text=True, check=True)
-    out[root/"matmul_course"] |= {*run.stdout.split()}
-    return out
+        out[path.parent] = names | {name for name, _ in bound(tree)}
+    packages = [".".join(folder.relative_to(root).parts) for folder in out]
+    run = subprocess.run([sys.executable, "-c", LISTED, *packages], cwd=root, capture_output=True, text=True, check=True)
+    return {folder: out[folder] | {*line.split()} for folder, line in zip(out, run.stdout.splitlines(), strict=True)}
 
 def test_no_module_is_named_like_a_name_that_its_package_offers(root):
     "`from matmul_course import einsum_by_hand` would give a module of that name as soon as somebody had imported it."
     offers = offered(root)
     assert {"matmul", "race"} <= offers[root/"matmul_course"] and "launch" in offers[root/"matmul_course"/"emulator"]
-    clash = [str(p.relative_to(root)) for p in (root/"matmul_course").rglob("*")
-             if (p.suffix == ".py" or (p/"__init__.py").exists()) and p.parent in offers and p.stem in offers[p.parent] and p.stem != "__init__"]
+    assert "profile" in offers[root/"matmul_course"/"profiler"]                  # which works its list out
+    files = [p for p in (root/"matmul_course").rglob("*") if p.suffix == ".py" or (p/"__init__.py").exists()]
+    clash = [str(p.relative_to(root)) for p in files if p.stem != "__init__" and p.stem in offers.get(p.parent, ())]
     assert not clash, told(clash)
 
 # ---------------------------------------------------------------- how it reads
+
+def public(tree):
+    "What a module lists in `__all__`. Where the list is worked out, every name of its own that has no underscore may be in it."
+    lists = [s.value for name, s in bound(tree) if name == "__all__" and isinstance(s, (ast.Assign, ast.AnnAssign, ast.AugAssign))]
+    try: return {name for value in lists for name in ast.literal_eval(value)}
+    except ValueError: return {name for name, _ in bound(tree) if not name.startswith("_")}
+
+@pytest.mark.parametrize("line, names", [
+    ("__all__ = ['f', 'g']", {"f", "g"}), ("__all__: list[str] = ['f']", {"f"}), ("__all__ = ['f']; __all__ += ['g']", {"f", "g"}),
+    ("__all__ = list(_ROOMS)", {"f", "x"}), ("__all__: list[str] = ['f', *_ROOMS]", {"f", "x"}), ("", set())])
+def test_public_names_are_read(line, names):
+    tree = ast.parse(f"{line}\ndef f(): pass\ndef _g(): 'has one'\nx = 1")
+    assert public(tree) == names and [*undocumented(tree)] == ["f"] * bool(names)
 
 def undocumented(tree):
     "Functions and classes of `__all__`, and the public methods of those classes, that have no docstring."
@@ -146,12 +164,13 @@ def undocumented(tree):
         if not isinstance(s, DEFINITIONS) or s.name not in names: continue
         if not docstring(s): yield s.name
         if isinstance(s, ast.ClassDef):
-            yield from (f"{s.name}.{m.name}" for m in s.body if isinstance(m, FUNCTIONS) and not m.name.startswith("_") and not docstring(m))
+            methods = [m for m in s.body if isinstance(m, FUNCTIONS) and not m.name.startswith("_")]
+            yield from (f"{s.name}.{m.name}" for m in methods if not docstring(m))
 
 def test_what_is_public_has_a_docstring(root):
     assert not (found := {n: names for n, t in package(root).items() if (names := [*undocumented(t)])}), told(found)
 
 def test_no_line_of_a_test_is_over_140_characters(root):
-    long = [f"{p.name}:{n}" for p in sorted((root/"tests").rglob("*.py")) for n, line in enumerate(p.read_text(encoding="utf-8").splitlines(), 1)
-            if len(line) > TEST_COLUMNS]
+    long = [f"{p.name}:{n}" for p in sorted((root/"tests").rglob("*.py"))
+            for n, line in enumerate(p.read_text(encoding="utf-8").splitlines(), 1) if len(line) > TEST_COLUMNS]
     assert not long, told(long)

@@ -1,10 +1,12 @@
-"Each question of the course is asked once, by its own lesson, before the page shows the answer; right guesses are judged right and wrong ones wrong."
+"""Each question of the course is asked once, by its own lesson, before the page shows the answer.
+
+Right guesses are judged right and wrong ones wrong."""
 import ast, importlib, math, pkgutil, re
 from collections import Counter
 import pytest
 import matmul_course.solutions
 from matmul_course.app.predictions import Question, Questions, find_question, judge
-from test_honesty import code
+from test_honesty import parsed
 from test_notebooks import cells, lessons, source
 
 def questions():
@@ -25,12 +27,12 @@ def test_keys_are_unique_and_found():
 
 def calls(text):
     "All calls of `predict` in a cell, however it is written."
-    for node in ast.walk(ast.parse(code(text))):
+    for node in ast.walk(parsed(text)):
         if isinstance(node, ast.Call) and "predict" in (getattr(node.func, "id", ""), getattr(node.func, "attr", "")): yield node
 
 def asked_key(text):
     "The key, if the cell is `predict(\"key\")` and nothing else: no answer, no kept guess."
-    body = ast.parse(code(text)).body
+    body = parsed(text).body
     if len(body) != 1 or not isinstance(body[0], ast.Expr) or not isinstance(call := body[0].value, ast.Call): return None
     bare = isinstance(call.func, ast.Name) and len(call.args) == 1 and not call.keywords
     return call.args[0].value if bare and isinstance(call.args[0], ast.Constant) else None
@@ -48,7 +50,8 @@ def test_each_lesson_asks_its_own_questions_once(root):
 
 def test_a_cell_that_holds_more_than_the_key_is_seen():
     assert asked_key('predict("x")') == "x"
-    for text in ('predict("x", 5)', 'predict("x", guess=5)', 'predict("x") if y else None', 'n = 5\npredict("x")', "predict(key)", 'p = predict("x")'):
+    for text in ('predict("x", 5)', 'predict("x", guess=5)', 'predict("x") if y else None', 'n = 5\npredict("x")',
+                 "predict(key)", 'p = predict("x")'):
         assert asked_key(text) is None and len(list(calls(text))) == 1, text
 
 def test_the_score_stands_at_the_end(root):
@@ -100,19 +103,24 @@ def numbers_in(text):
 def without_drawings(text):
     "A cell's code without its functions `draw_…`, whose numbers are places on the page."
     lines = text.split("\n")
-    for node in ast.parse(code(text)).body:
-        if isinstance(node, ast.FunctionDef) and node.name.startswith("draw_"): lines[node.lineno - 1:node.end_lineno] = [""] * (node.end_lineno - node.lineno + 1)
+    for node in parsed(text).body:
+        if isinstance(node, ast.FunctionDef) and node.name.startswith("draw_"):
+            lines[node.lineno - 1:node.end_lineno] = [""] * (node.end_lineno - node.lineno + 1)
     return "\n".join(lines)
+
+NO_NUMBER = ast.Name, ast.Call, ast.Attribute, ast.Subscript, ast.JoinedStr
 
 def worked_out(text):
     "The values of all expressions of numbers alone, such as 5 * 784 * 10."
-    for node in ast.walk(ast.parse(code(text))):
-        if isinstance(node, ast.BinOp) and not any(isinstance(n, ast.Name | ast.Call | ast.Attribute | ast.Subscript | ast.JoinedStr) for n in ast.walk(node)):
+    for node in ast.walk(parsed(text)):
+        if isinstance(node, ast.BinOp) and not any(isinstance(n, NO_NUMBER) for n in ast.walk(node)):
             try: yield float(eval(compile(ast.Expression(node), "", "eval")))
             except (TypeError, ValueError, OverflowError, ZeroDivisionError): pass
 
 def shows(text, q):
-    "Does a text hold the answer? It is looked for where it is a number over 20, or several values of which one is, or three values in a row."
+    """Does a text hold the answer?
+
+    It is looked for where it is a number over 20, or several values of which one is, or three values in a row."""
     answer = [] if callable(q.answer) or q.choices else leaves(q.answer)
     if not answer or isinstance(answer[0], str): return bool(answer) and re.search(rf"\b{re.escape(answer[0])}\b", text, re.I) is not None
     def near(n, a): return n == a or a % 1 != 0 and math.isfinite(a) and math.isclose(n, a, rel_tol=0.005)     # 118 shows 117.6
@@ -154,7 +162,8 @@ def test_what_shows_an_answer_is_seen():
     for text in ("392000", "x39200", "1.39200", "39,201", "39 200"): assert not shows(text, number), text
     assert shows("(torch.Size([784, 10]), 7840)", shape) and not shows("784 and 7840 and 10", shape)
     assert shows("118 times", fraction) and not shows("119", fraction) and not shows("5", Question("", 5, ""))
-    assert shows("tensor(inf)", Question("", float("inf"), "")) and shows("A Word.", Question("", "word", "")) and not shows("words", Question("", "word", ""))
+    assert shows("tensor(inf)", Question("", float("inf"), ""))
+    assert shows("A Word.", Question("", "word", "")) and not shows("words", Question("", "word", ""))
     assert 39200.0 in worked_out("x = f(5 * 784 * 10)") and not list(worked_out("5 * n"))
     picked = Question("", "skinny", "", choices=("skinny", "wide"))
     assert singles_out("-> skinny", picked) and not singles_out("skinny or wide", picked) and not singles_out("wide", picked)

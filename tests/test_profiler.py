@@ -197,7 +197,8 @@ def test_a_function_called_twice_makes_two_requests():
 
 def test_a_loop_in_a_function_called_twice():
     "Each call's turns are requests of their own, whichever way the lanes went in the other call."
-    total = cuda.jit(device=True)(define("def kernel(a, first, n):\n    acc = float32(0)\n    for k in range(n): acc += a[first + k]\n    return acc\n"))
+    total = cuda.jit(device=True)(define(
+        "def kernel(a, first, n):\n    acc = float32(0)\n    for k in range(n): acc += a[first + k]\n    return acc\n"))
     kernel = define("def kernel(a, out):\n    i = cuda.grid(1)\n    out[i] = total(a, 8 * i, i % 2) + total(a, i, 3)\n", total=total)
     p = profile(kernel, 1, 32, np.zeros(256, np.float32), np.zeros(32, np.float32))
     assert p.loads["a"] == 16 + 3 * 32

@@ -15,6 +15,7 @@ from html import escape
 from typing import Any
 import numpy as np
 from ..tools.arguments import as_real
+from ..tools.checks import to_numpy
 
 # %% ../../nbs/app/exercises.ipynb #app-exercises-007
 @dataclass
@@ -31,9 +32,6 @@ def _is_array(x) -> bool: return hasattr(x, "shape") and hasattr(x, "dtype")
 def _copied(x):
     if not _is_array(x): return x
     return x.clone() if hasattr(x, "clone") else x.copy()
-
-def _as_numpy(x) -> np.ndarray:
-    return x.detach().cpu().numpy() if hasattr(x, "detach") else np.asarray(x)
 
 def _sort_of(x) -> str:
     "What `x` is, in words that tell two results apart before their numbers are compared."
@@ -64,7 +62,7 @@ def _array_difference(got, expected, bound) -> str:
     if _sort_of(got) != _sort_of(expected):
         came = _sort_of(got) if _is_array(got) else _brief(got)
         return f"{came} came out, and {_sort_of(expected)} was expected"
-    got, expected = _as_numpy(got), _as_numpy(expected)
+    got, expected = to_numpy(got), to_numpy(expected)
     with np.errstate(invalid="ignore"):
         right = (got == expected) | (np.abs(got - expected.astype(np.float64)) <= bound)
     if right.all(): return ""
@@ -148,7 +146,7 @@ def _ended(answer, way: Way, args: tuple, before: tuple, seconds: float) -> Outc
 
 def _unchanged(x, was) -> bool:
     if not _is_array(was): return True
-    x, was = np.ascontiguousarray(_as_numpy(x)), np.ascontiguousarray(_as_numpy(was))
+    x, was = np.ascontiguousarray(to_numpy(x)), np.ascontiguousarray(to_numpy(was))
     return x.shape == was.shape and x.tobytes() == was.tobytes()
 
 def _said(e: BaseException) -> str:
@@ -224,8 +222,6 @@ def _untouched(answer) -> bool:
     steps = [s for s in dis.get_instructions(code) if s.opname != "RESUME"]
     return {s.argval for s in steps} <= {None}
 
-def _untouched_stub(): ...
-
 def _verdict(ex: Exercise, answer) -> Verdict:
     if _untouched(answer): return Verdict(None, "Nothing to check yet: write your answer first.")
     if not callable(python_function(answer)):
@@ -279,7 +275,7 @@ def _same(one: Outcome, other: Outcome) -> bool:
     a, b = one.value, other.value
     if not _is_array(a): return not difference(b, a)
     if _sort_of(a) != _sort_of(b): return False
-    return np.allclose(_as_numpy(a), _as_numpy(b), rtol=1e-5, atol=0, equal_nan=True)
+    return np.allclose(to_numpy(a), to_numpy(b), rtol=1e-5, atol=0, equal_nan=True)
 
 # %% ../../nbs/app/exercises.ipynb #app-exercises-031
 def _folded(summary: str, text: str) -> str:

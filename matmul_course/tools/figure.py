@@ -8,10 +8,13 @@ __all__ = ['A_COLOR', 'B_COLOR', 'C_COLOR', 'INK', 'MUTED', 'LINE', 'PAPER', 'GA
 
 # %% ../../nbs/tools/figure.ipynb #tools-figure-003
 import re
+from collections.abc import Callable, Iterable
 from hashlib import sha256
 from html import escape
+from importlib.resources import files
 from io import StringIO
 from textwrap import wrap
+from typing import Any
 from urllib.parse import quote
 from fastcore.xml import Fieldset, Form, Input, Label, Legend, Safe, Style, ft, to_xml
 import numpy as np
@@ -49,7 +52,7 @@ def rect(x: float, y: float, width: float, height: float, **style) -> str:
 # %% ../../nbs/tools/figure.ipynb #tools-figure-015
 def text(
     x: float, y: float,        # The middle of the words, px
-    words,                     # What is written; it is escaped
+    words: object,             # What is written; it is escaped
     size: float | None = None, # Of the letters, px; a figure's own 13 if left out
     **style,                   # As for `tag`
 ) -> str:
@@ -59,7 +62,7 @@ def text(
     return tag("text", escape(str(words)), x=x, y=base, font_size=size, **style)
 
 # %% ../../nbs/tools/figure.ipynb #tools-figure-018
-def number(value) -> str:
+def number(value: Any) -> str:
     """A number as a cell shows it, in at most eight characters: whole numbers as they are, others
     to three digits. A string stays as it is."""
     if isinstance(value, str): return value
@@ -72,7 +75,7 @@ def elide(
     n: int,                  # How many there are
     limit: int = 7,          # How many places there are to show them, from 3
     keep: int | None = None, # An index that must show
-) -> list:
+) -> list[int | None]:
     """The indices of `range(n)` that a figure shows, in order, with None for a gap: both ends,
     and `keep`. All of them where they fit."""
     if n <= limit: return list(range(n))
@@ -91,7 +94,7 @@ def frame(*rects: str) -> str:
 # %% ../../nbs/tools/figure.ipynb #tools-figure-028
 GAP = 20 # Width or height of a gap, px
 
-def places(indices, start: float, size: float) -> list:
+def places(indices: Iterable[int | None], start: float, size: float) -> list[float]:
     """Where each row or column begins, in pixels, and at last where the table ends. `indices` are
     those that show, None for a gap; the first begins at `start`, and a cell takes `size`."""
     out = [start]
@@ -119,15 +122,15 @@ def _gap(r, c, x, y, cell):
 
 # %% ../../nbs/tools/figure.ipynb #tools-figure-033
 def grid(
-    m,                   # (R, C) array or nested list of numbers or strings
-    x: float, y: float,  # Left and upper edge, px
-    cell=(40, 32),       # Width and height of a cell, px
-    fill=PAPER,          # Colour of a cell; where it is None, there is no cell
-    outline=False,       # Whether a cell has a thick outline
-    text=number,         # How a value is written; None writes nothing
-    dash=False,          # Whether a cell's border is dashed
-    rows=None,           # The indices to show, None for a gap (see `elide`); all by default
-    cols=None,           # Likewise
+    m: Any,                                      # (R, C) array or nested list
+    x: float, y: float,                          # Left and upper edge, px
+    cell: tuple[float, float] = (40, 32),        # Width and height of a cell, px
+    fill: Any = PAPER,                           # Colour of a cell; None for no cell at all
+    outline: Any = False,                        # Whether a cell has a thick outline
+    text: Callable[[Any], str] | None = number,  # How a value is written; None writes nothing
+    dash: Any = False,                           # Whether a cell's border is dashed
+    rows: Iterable[int | None] | None = None,    # The indices to show, None for a gap; else all
+    cols: Iterable[int | None] | None = None,    # Likewise
 ) -> str:
     """A table of cells as SVG. `fill`, `outline` and `dash` are one value for all cells, or a
     function of (row, column)."""
@@ -176,23 +179,7 @@ def _uri(svg):
     return "data:image/svg+xml;charset=utf-8," + encoded
 
 # %% ../../nbs/tools/figure.ipynb #tools-figure-044
-_STEPS_CSS = f"""
-.steps {{ max-width:760px; box-sizing:border-box; padding:10px; border-radius:8px;
-  background:{PAPER}; color:{INK}; color-scheme:light; font:13px/1.4 system-ui, sans-serif }}
-.steps fieldset, .steps legend {{ border:0; margin:0; padding:0 }}
-.steps fieldset {{ display:flex; flex-wrap:wrap; gap:6px; min-width:0 }}
-.steps legend {{ float:left; width:100%; font-size:13px; color:{INK} }}
-.steps label {{ order:1; padding:3px 8px; margin:0; border:1px solid {LINE}; border-radius:4px;
-  cursor:pointer }}
-.steps label:has(:checked) {{ background:{tint(LINE, 0.2)}; box-shadow:inset 0 0 0 1px {INK} }}
-.steps label:has(:focus-visible) {{ outline:3px solid {INK}; outline-offset:1px }}
-.steps input {{ margin:0 5px 0 0; accent-color:{INK}; vertical-align:-2px }}
-.steps figure {{ order:2; width:100%; margin:0 }}
-@supports selector(:has(a)) {{
-  .steps figure {{ display:none }}
-  .steps label:has(:checked) + figure {{ display:block }}
-  .steps input:focus-visible {{ outline:none }} }}
-"""
+_STEPS_CSS = (files("matmul_course")/"page"/"steps.css").read_text("utf-8")
 
 # %% ../../nbs/tools/figure.ipynb #tools-figure-045
 class Stepper:
@@ -232,7 +219,7 @@ def _slim(svg):
     return re.sub(r"\d+\.\d{3,}", lambda m: f"{float(m[0]):.2f}".rstrip("0").rstrip("."), svg)
 
 # %% ../../nbs/tools/figure.ipynb #tools-figure-052
-def chart(fig, title: str, note: str = "") -> Figure:
+def chart(fig: Any, title: str, note: str = "") -> Figure:
     """A matplotlib figure as a `Figure`. Its `title` states the conclusion as a sentence, and the
     `note` below it says what was measured, and where. Needs matplotlib, of the extra `course`."""
     width, height = 96 * fig.get_size_inches()

@@ -190,8 +190,7 @@ def draw_layers(a: Any, b: Any) -> Figure:
     if max(M, K, N) > 4:
         raise ValueError(f"a {a.shape}, b {b.shape}: only sizes of 1 to 4 can be drawn")
     cube = np.einsum("ik,kj->ikj", a, b)
-    values = np.concatenate([m.ravel() for m in (a, b, cube, a @ b)]).tolist()
-    w = max(36, 12 + 8 * max(len(number(v)) for v in values))
+    w = _width(a, b, cube, a @ b)
     x = [28 + k * (w * (N + 1) + 48) for k in range(K + 1)]            # of each layer, and of C
     middle, low = 70 + 16 * M, 90 + 32 * M
     layers = [_layer(a[:, [k]], b[[k]], cube[:, k], x[k], w) for k in range(K)]

@@ -9,6 +9,8 @@ __all__ = ['draw_layout', 'draw_inner', 'roofline', 'draw_step', 'draw_packing',
 # %% ../../nbs/tools/pictures_cpu.ipynb #tools-pictures-cpu-003
 import re, sys
 from subprocess import run
+from collections.abc import Iterable, Sequence
+from typing import Any
 import numpy as np
 from .arguments import as_real
 from .figure import (
@@ -17,7 +19,7 @@ from .pictures import as_numbers
 from .thread_pools import blas_libraries
 
 # %% ../../nbs/tools/pictures_cpu.ipynb #tools-pictures-cpu-007
-def draw_layout(x) -> Figure:
+def draw_layout(x: Any) -> Figure:
     """The matrix `x`, NumPy or torch, above the memory that it reads. The title gives its two
     strides, in elements. ValueError for what is no matrix, or reaches over more than 24 places."""
     as_numbers("x", x)
@@ -52,10 +54,11 @@ def draw_inner(
     n, w, body, counts = 8, 24, "", []
     for m, (name, axes, color) in enumerate((("A", "ik", A_COLOR), ("B", "kj", B_COLOR),
                                              ("C", "ij", C_COLOR))):
-        at = np.ix_(*[np.arange(n) if x == order[-1] else [2] for x in axes])
+        down, right = (range(n) if x == order[-1] else [2] for x in axes)
+        at = np.ix_(down, right)
         turn, line = np.full((n, n), ""), np.zeros((n, n // 4), bool)
         turn[at] = np.arange(n).reshape(turn[at].shape) if turn[at].size > 1 else "x"
-        line[at[0], at[1] // 4] = True
+        line[np.ix_(down, [c // 4 for c in right])] = True
         fill = lambda r, c: color if turn[r, c] else tint(color, 0.4) if line[r, c // 4] else PAPER
         counts.append(f"{line.sum()} of {name}")
         body += text(16 + m * 216 + n * w / 2, 14, f"{name}[{axes[0]}, {axes[1]}]")
@@ -74,10 +77,10 @@ def _programs(points):
     return sorted(found, key=lambda p: -p[2])
 
 def roofline(
-    points,           # (name, FLOP/byte, FLOP/s), one for each program
-    peak: float,      # FLOP/s
-    bandwidth: float, # byte/s
-    note: str = "",   # Below the chart: what was measured, and where
+    points: Iterable[tuple[str, float, float]], # Name, FLOP/byte and FLOP/s of each program
+    peak: float,                                # FLOP/s
+    bandwidth: float,                           # byte/s
+    note: str = "",                             # Below the chart: what was measured, and where
 ) -> Figure:
     """Each program as a dot under the roof that arithmetic and memory set, on logarithmic axes.
     The title says which is nearest to the roof. ValueError for no points, or for a point, a peak
@@ -146,8 +149,8 @@ def _cuts(name, ends):
     return x.tolist()
 
 def draw_shares(
-    rows, # Where each thread's rows of C begin, in order, and at last M
-    cols, # Where their columns begin, and at last N
+    rows: Sequence[int], # Where each thread's rows of C begin, in order, and at last M
+    cols: Sequence[int], # Where their columns begin, and at last N
 ) -> Figure:
     """C, cut into a block for each thread, and drawn as wide as it is high, whatever its shape.
     The title says how many blocks there are, and which share of C the largest has. ValueError for
