@@ -6,6 +6,8 @@
 __all__ = ['broadcast_shape', 'matmul_broadcast']
 
 # %% ../nbs/04_broadcasting.ipynb #04-broadcasting-003
+from collections.abc import Iterable
+from typing import Any
 import torch
 from .tools.arguments import as_whole
 from .tools.checks import operands
@@ -13,7 +15,7 @@ from .app.ladder import rung
 
 # %% ../nbs/04_broadcasting.ipynb #04-broadcasting-039
 def _stretch(
-    sizes: tuple, # Of one axis, a size for each shape
+    sizes: tuple[int, ...], # Of one axis, a size for each shape
 ) -> int: # The size that they all stretch to
     "ValueError unless the sizes that are not 1 are equal."
     others = set(sizes) - {1}
@@ -23,22 +25,22 @@ def _stretch(
 
 # %% ../nbs/04_broadcasting.ipynb #04-broadcasting-041
 def broadcast_shape(
-    *shapes: tuple, # Each a tuple of sizes, or a single size
-) -> tuple: # Shape of the result
+    *shapes: tuple[int, ...] | int, # Each a tuple of sizes, or a single size
+) -> tuple[int, ...]: # Shape of the result
     "What `shapes` stretch to together. ValueError naming them where they do not."
-    shapes = [_as_shape(s) for s in shapes]
-    n = max(map(len, shapes), default=0)
-    padded = [(1,) * (n - len(s)) + s for s in shapes]       # aligned on the right
+    listed = [_as_shape(s) for s in shapes]
+    n = max(map(len, listed), default=0)
+    padded = [(1,) * (n - len(s)) + s for s in listed]       # aligned on the right
     try: return tuple(_stretch(sizes) for sizes in zip(*padded))
     except ValueError as e:
-        both = _listed(shapes, " and ")
+        both = _listed(listed, " and ")
         raise ValueError(f"shapes: {both} do not broadcast: {e}") from None
 
-def _as_shape(s) -> tuple:
+def _as_shape(s: Any) -> tuple[int, ...]:
     sizes = s if hasattr(s, "__iter__") else (s,)
     return tuple(as_whole("shapes", n) for n in sizes)
 
-def _listed(items, by=", ") -> str: return by.join(map(str, items))
+def _listed(items: Iterable[Any], by: str = ", ") -> str: return by.join(map(str, items))
 
 # %% ../nbs/04_broadcasting.ipynb #04-broadcasting-064
 @rung("broadcast", takes="torch", max_flop=4e7)

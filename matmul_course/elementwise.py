@@ -20,7 +20,7 @@ def matmul_elementwise(
     """`a @ b`: each row times each column, then summed.
 
     ValueError where the shapes do not fit."""
-    (M, K), N = a.shape, b.shape[1]
+    M, N = len(a), b.shape[1]
     c = a.new_zeros(M, N)
     for i in range(M):
         for j in range(N): c[i, j] = (a[i, :] * b[:, j]).sum()
@@ -36,7 +36,7 @@ def matmul_torch_dot(
     """`a @ b`: `torch.dot` for each row and each column.
 
     ValueError where the shapes do not fit."""
-    (M, K), N = a.shape, b.shape[1]
+    M, N = len(a), b.shape[1]
     c = a.new_zeros(M, N)
     for i in range(M):
         for j in range(N): c[i, j] = torch.dot(a[i, :], b[:, j])

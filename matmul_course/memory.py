@@ -32,7 +32,7 @@ def matmul_ikj(
     b: np.ndarray, # Right operand, (K, N); likewise
 ) -> np.ndarray: # Product, (M, N)
     "`a @ b`, three compiled loops, j innermost. ValueError where the shapes do not fit."
-    (M, K), N = a.shape, b.shape[1]
+    M, N = len(a), b.shape[1]
     c = np.zeros((M, N), a.dtype)
     ikj(np.ascontiguousarray(a), np.ascontiguousarray(b), c)
     return c

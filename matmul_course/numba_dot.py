@@ -33,7 +33,7 @@ def matmul_dot(
     """`a @ b`: `dot` for each row of `a` and each column of `b`.
 
     ValueError where the shapes do not fit."""
-    (M, K), N = a.shape, b.shape[1]
+    M, N = len(a), b.shape[1]
     c = np.zeros((M, N), a.dtype)
     for i in range(M):
         for j in range(N): c[i, j] = dot(a[i, :], b[:, j])

@@ -97,11 +97,11 @@ def einsum_by_hand(
     that are no numbers."""
     if not isinstance(spec, str):
         raise TypeError(f"spec: {type(spec).__name__} should be a string such as 'ik,kj->ij'")
-    operands = [np.asarray(x) for x in operands]
-    inputs, output = _parse(spec, [x.ndim for x in operands])
-    dtype = np.result_type(*operands)
+    arrays = [np.asarray(x) for x in operands]
+    inputs, output = _parse(spec, [x.ndim for x in arrays])
+    dtype = np.result_type(*arrays)
     if dtype.kind not in "biufcO": raise TypeError(f"operands: {dtype} is no dtype of numbers")
-    views = [_diagonal(x, labels) for x, labels in zip(operands, inputs)]
+    views = [_diagonal(x, labels) for x, labels in zip(arrays, inputs)]
     _label_sizes(views)
     axes = output + sorted(set(sum(inputs, [])) - set(output))     # kept first, then summed
     aligned = [_align(x, labels, axes) for x, labels in views]

@@ -302,9 +302,11 @@ def which_rung(
 ) -> str: # "small", "skinny", "wide", "numpy" or "torch"
     """The name of the kernel that `matmul(a, b)` runs, by the rules in `RULES`.
 
-    ValueError where the shapes do not fit. TypeError where the containers or dtypes do not."""
+    ValueError where the shapes do not fit, or for less than one thread. TypeError where the
+    containers or dtypes do not fit, or for a number of threads that is not whole."""
     common_kind(a, b)
     matmul_shape(a, b)
+    if threads is not None: as_whole("threads", threads, 1)
     return _choice(a, b, threads)
 
 # %% ../nbs/09_threads.ipynb #09-threads-077

@@ -70,7 +70,7 @@ def export_site(
     if to.is_file(): raise NotADirectoryError(f"{to} is a file; give a folder for the pages")
     found = [f for f in sorted(source.rglob("*.ipynb")) if ".ipynb_checkpoints" not in f.parts]
     read = {f: nbformat.read(f, 4) for f in found}
-    titles = {f: re.search("^# (.+)", "\n".join(c.source for c in notebook.cells), re.M)[1]
+    titles = {f: re.findall("^# (.+)", "\n".join(c.source for c in notebook.cells), re.M)[0]
               for f, notebook in read.items()}
     lessons = [f for f in found if f.parent == source and re.match(r"\d\d_", f.name)]
     exporter, pages = _exporter(), []

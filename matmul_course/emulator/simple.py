@@ -82,16 +82,16 @@ BLOCK_LIMIT = 1024, 1024, 64              # threads of a block along x, y and z
 THREAD_LIMIT = 1024                       # threads of a block in all
 SHARED_LIMIT = 49152                      # bytes of shared memory per block
 
-def _checked_size(value, limit, what):
+def _checked_size(name, value, limit):
     "Three sizes from up to three. Raises ValueError for what a GPU refuses."
     given = tuple(value) if isinstance(value, (tuple, list)) else (value,)
     if not 1 <= len(given) <= 3:
-        raise ValueError(f"{what} {value} has {len(given)} sizes; 1 to 3 are allowed")
-    if not all(isinstance(n, (int, np.integer)) for n in given):
-        raise TypeError(f"{what} {value} must be made of integers")
+        raise ValueError(f"{name}: {value} has {len(given)} sizes; 1 to 3 are allowed")
+    if not all(isinstance(n, (int, np.integer)) and not isinstance(n, bool) for n in given):
+        raise TypeError(f"{name}: {value!r} should be made of integers")
     for axis, n, most in zip("xyz", given, limit):
         if not 1 <= n <= most:
-            raise ValueError(f"{what} {value}: {n} along {axis}; 1 to {most} are allowed")
+            raise ValueError(f"{name}: {value} has {n} along {axis}; 1 to {most} are allowed")
     return tuple(map(int, given)) + (1,) * (3 - len(given))
 
 Sizes = tuple[int, int, int]              # along x, y and z
@@ -102,10 +102,11 @@ def checked_launch(
 
     Raises ValueError for sizes that a GPU refuses, among them more than `SHARED_LIMIT` bytes of
     dynamic shared memory, and TypeError for sizes that are no integers."""
-    blocks = _checked_size(grid, GRID_LIMIT, "grid")
-    threads = _checked_size(block, BLOCK_LIMIT, "block")
+    blocks = _checked_size("grid", grid, GRID_LIMIT)
+    threads = _checked_size("block", block, BLOCK_LIMIT)
     if (n := math.prod(threads)) > THREAD_LIMIT:
-        raise ValueError(f"block {threads}: {n} threads; at most {THREAD_LIMIT} are allowed")
+        most = f"at most {THREAD_LIMIT} are allowed"
+        raise ValueError(f"block: {threads} has {n} threads; {most}")
     as_whole("shared", shared, 0, SHARED_LIMIT)
     return blocks, threads
 

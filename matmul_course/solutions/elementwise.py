@@ -155,8 +155,8 @@ QUESTIONS = Questions(
         sum(x < y for x, y in zip([10, 6, -4], [2, 8, 7])) / 3,
         "6 < 8 and -4 < 7 hold, 10 < 2 does not."),
     elementwise_with_one_number=Question(
-        "An entry of the product takes two slices, a multiplication, a sum and a store. Shrink K from "
-        "784 to 1, and everything else stays. How long does an entry still take?",
+        "An entry of the product takes two slices, a multiplication, a sum and a store. Shrink K "
+        "from 784 to 1, and everything else stays. How long does an entry still take?",
         "more than half as long",
         "The calls are the same, and for vectors of 784 numbers they take most of the time.",
         choices=("about a 784th as long", "about a tenth as long", "more than half as long")))

@@ -6,7 +6,7 @@
 __all__ = ['draw_times']
 
 # %% ../../nbs/tools/charts.ipynb #tools-charts-003
-from .figure import C_COLOR, INK, LINE, MUTED, Figure, chart
+from .figure import B_COLOR, C_COLOR, INK, LINE, MUTED, Figure, chart
 from .timing import Timing, duration
 
 # %% ../../nbs/tools/charts.ipynb #tools-charts-005
@@ -33,12 +33,13 @@ def _dots(ax, times: dict[str, Timing], log: bool, newest: str | None) -> None:
     from matplotlib.ticker import EngFormatter
     for y, (name, t) in enumerate(times.items()):
         ax.hlines(y, t.low, t.high, color=INK, lw=1.4, zorder=2)
-        ax.plot(t.median, y, "o", ms=8, mfc=C_COLOR if name == newest else "#9ecae1", mec=INK, zorder=3)
+        color = C_COLOR if name == newest else B_COLOR
+        ax.plot(t.median, y, "o", ms=8, mfc=color, mec=INK, zorder=3)
         ax.annotate(duration(t.median), (max(t.high, t.median), y), (9, 0), va="center",
                     textcoords="offset points", fontweight="bold" if name == newest else "normal")
     least, most = min(t.low for t in times.values()), max(t.high for t in times.values())
     ax.set(xscale="log" if log else "linear", yticks=range(len(times)), yticklabels=[*times],
-           xlim=(least / 2, most * (most / least) ** 0.3 * 2) if log else (-0.02 * most, 1.3 * most))
+           xlim=(least / 2, 2 * most**1.3 / least**0.3) if log else (-0.02 * most, 1.3 * most))
     ax.xaxis.set_major_formatter(EngFormatter(unit="s", places=0 if log else None))
     ax.set_ylim(len(times) - 0.5, -0.5)
     ax.grid(axis="x", color=LINE, alpha=0.25)

@@ -14,6 +14,7 @@ from types import SimpleNamespace
 from typing import Any
 import numpy as np
 from .arguments import as_whole, one_of
+from .checks import matmul_shape
 from .figure import (
     A_COLOR, B_COLOR, CHAR, C_COLOR, Figure, LINE, MUTED, PAPER, Stepper,
     elide, frame, grid, group, number, places, rect, tag, text, tint)
@@ -26,16 +27,14 @@ def as_numbers(name: str, x: Any) -> np.ndarray:
     except (TypeError, ValueError, RuntimeError) as e:      # sparse, without numbers, or ragged
         raise TypeError(f"{name}: this {type(x).__name__} is no array of numbers: {e}") from e
     if x.dtype.kind not in "biuf":
-        raise ValueError(f"{name} has dtype {x.dtype}; it must hold real numbers")
-    if not x.size: raise ValueError(f"{name} has shape {x.shape}: there is nothing to draw")
+        raise ValueError(f"{name}: has dtype {x.dtype}; it must hold real numbers")
+    if not x.size: raise ValueError(f"{name}: has shape {x.shape}; there is nothing to draw")
     return x.astype(np.float64 if x.dtype.kind == "f" else np.int64)
 
 def _matrices(a, b):
     "`a` and `b` as arrays that multiply; ValueError where they do not."
     a, b = as_numbers("a", a), as_numbers("b", b)
-    if a.ndim != 2 or b.ndim != 2 or a.shape[1] != b.shape[0]:
-        raise ValueError(f"a {a.shape} @ b {b.shape}: both must be 2-D, "
-                         "with as many columns in a as rows in b")
+    matmul_shape(a, b)
     return a, b
 
 # %% ../../nbs/tools/pictures.ipynb #tools-pictures-009
@@ -154,7 +153,7 @@ def draw_matmul_steps(a: Any, b: Any) -> Stepper:
     a, b = _matrices(a, b)
     m, n = len(a), b.shape[1]
     if m*n > _MAX_STEPS:
-        raise ValueError(f"C is {(m, n)}: {m*n} steps, and at most {_MAX_STEPS} are drawn; "
+        raise ValueError(f"a @ b: C is {(m, n)}, {m*n} steps, and at most {_MAX_STEPS} are drawn; "
                          "pass fewer rows of a or columns of b")
     frames = {f"C[{i}, {j}]": draw_matmul(a, b, i, j, limit=6) for i, j in np.ndindex(m, n)}
     said = "pick an element of C, or move with the arrow keys"
@@ -169,8 +168,8 @@ def draw_dot(
     title names. ValueError for other shapes."""
     row, column = as_numbers("row", row), as_numbers("column", column)
     if row.shape != column.shape or row.ndim != 1 or len(row) > 10:
-        raise ValueError(f"row {row.shape}, column {column.shape}: both should "
-                         "have one axis of the same length, 1 to 10")
+        raise ValueError(f"row and column: {row.shape} and {column.shape} should both have one "
+                         "axis of the same length, 1 to 10")
     total, right = number(row @ column), 150 + 52 * len(row)
     lines = (("row of A", row, A_COLOR), ("column of B", column, B_COLOR),
              ("products", row * column, C_COLOR))
@@ -188,7 +187,7 @@ def draw_layers(a: Any, b: Any) -> Figure:
     a, b = _matrices(a, b)
     (M, K), N = a.shape, b.shape[1]
     if max(M, K, N) > 4:
-        raise ValueError(f"a {a.shape}, b {b.shape}: only sizes of 1 to 4 can be drawn")
+        raise ValueError(f"a @ b: {a.shape} @ {b.shape}; only sizes of 1 to 4 can be drawn")
     cube = np.einsum("ik,kj->ikj", a, b)
     w = _width(a, b, cube, a @ b)
     x = [28 + k * (w * (N + 1) + 48) for k in range(K + 1)]            # of each layer, and of C
@@ -216,11 +215,11 @@ _OPS = {"+": np.add, "-": np.subtract, "*": np.multiply, "/": np.true_divide}
 def _operands(a, b, op):
     "`a` and `b` as arrays, and their common shape; ValueError where they cannot be drawn."
     a, b, op = as_numbers("a", a), as_numbers("b", b), one_of("op", op, _OPS)
-    said = f"a {a.shape} {op} b {b.shape}"
-    if max(a.ndim, b.ndim) > 2: raise ValueError(f"{said}: at most 2-D can be drawn")
+    said = f"a and b: {a.shape} {op} {b.shape}"
+    if max(a.ndim, b.ndim) > 2: raise ValueError(f"{said}; at most 2-D can be drawn")
     for axis, (p, q) in enumerate(zip(a.shape[::-1], b.shape[::-1]), 1):
         if p != q and 1 not in (p, q):
-            raise ValueError(f"{said}: axis -{axis} has sizes {p} and {q}; "
+            raise ValueError(f"{said}; axis -{axis} has sizes {p} and {q}: "
                              "they must be equal, or one of them 1")
     return a, b, np.broadcast_shapes(a.shape, b.shape)
 
@@ -335,10 +334,10 @@ def _digits(images, name):
     "`images` as (n, 28, 28) in 0 to 1; ValueError for another shape or range."
     x = as_numbers(name, images)
     if x.shape[-1:] != (784,) and x.shape[-2:] != (28, 28):
-        raise ValueError(f"{name} has shape {x.shape}; a digit is 784 pixels or 28 by 28")
+        raise ValueError(f"{name}: has shape {x.shape}; a digit is 784 pixels or 28 by 28")
     x = x.reshape(-1, 28, 28) / (255 if x.dtype.kind == "i" else 1)
     if not ((0 <= x) & (x <= 1)).all():
-        raise ValueError(f"{name} must lie in 0 to 1 (floats) or 0 to 255 (whole numbers), "
+        raise ValueError(f"{name}: must lie in 0 to 1 (floats) or 0 to 255 (whole numbers), "
                          "and has no place for NaN")
     return x
 
@@ -374,9 +373,9 @@ def draw_digits(
     `course` brings."""
     x = _digits(images, "images")
     names = [] if labels is None else _captions(labels)
-    if len(x) > 10: raise ValueError(f"images holds {len(x)} digits; at most 10 are drawn")
+    if len(x) > 10: raise ValueError(f"images: holds {len(x)} digits; at most 10 are drawn")
     if labels is not None and len(names) != len(x):
-        raise ValueError(f"{len(names)} labels for {len(x)} images")
+        raise ValueError(f"labels: {len(names)} labels for {len(x)} images")
     step = size + 8
     drawn = [_picture(image, 16 + n*step, 16, size) for n, image in enumerate(x)]
     words = [text(16 + n*step + size/2, size + 32, name) for n, name in enumerate(names)]
@@ -391,5 +390,5 @@ def draw_digit(
     """One digit as an image. The title gives the label and how many pixels have ink. ValueError
     for another shape or range. Needs Pillow, which the extra `course` brings."""
     if len(_digits(image, "image")) > 1:
-        raise ValueError(f"image has shape {np.shape(image)}; draw_digits takes several")
+        raise ValueError(f"image: has shape {np.shape(image)}; draw_digits takes several")
     return draw_digits(image, None if label is None else [label], size)

@@ -182,7 +182,8 @@ def draw_layouts(
         body += tag("g", figure.body, transform=f"translate(0 {y + 18:g})")
         y += figure.height + 26
     fits = [name for name, x in matrices.items() if 1 in _strides_of(x)]
-    title = f"Numbers lie side by side along a row or a column in {len(fits)} of {len(drawn)} layouts"
+    title = ("Numbers lie side by side along a row or a column in "
+             f"{len(fits)} of {len(drawn)} layouts")
     return Figure(body, max(f.width for f in drawn.values()), y, title)
 
 def _strides_of(x) -> tuple[int, ...]:
@@ -227,9 +228,9 @@ def _torch_way(a, b) -> list[tuple[str, bool]]:
 
 def _numpy_way() -> list[tuple[str, bool]]:
     blas = next((i for i in blas_libraries()), {})
-    name = f"{blas.get('internal_api', 'BLAS')}, code for {blas.get('architecture', 'this machine')}"
+    api, chosen = blas.get("internal_api", "BLAS"), blas.get("architecture", "this machine")
     return [("a @ b", True), ("ndarray.__matmul__", True), ("np.matmul, loop ff->f", True),
-            ("cblas_sgemm", False), (name, bool(blas))]
+            ("cblas_sgemm", False), (f"{api}, code for {chosen}", bool(blas))]
 
 def draw_call_tree(
     a, b, # Two tensors of float32 that multiply

@@ -24,7 +24,7 @@ def draw_blocks(
     down, across = -(-M // block[0]), -(-N // block[1])
     rows, cols, step, gap = down * block[0], across * block[1], 22, 8      # px: a thread, a gap
     if max(rows, cols) > 32:
-        raise ValueError(f"M {M}, N {N}, block {block}: {rows} by {cols} threads, "
+        raise ValueError(f"M, N and block: {M}, {N} and {block} are {rows} by {cols} threads, "
                          "and at most 32 a side are drawn")
     def at(n, size): return 16 + n * step + n // size * gap
     def cell(i, j):
@@ -80,8 +80,8 @@ def draw_block_steps(
     shapes = [tuple(getattr(x, "shape", ())) for x in (a, b)]
     T, K = shapes[0] if len(shapes[0]) == 2 else (0, 0)
     if not 1 <= T <= 4 or not K or K % T or shapes[1] != (K, T):
-        raise ValueError(f"a {shapes[0]}, b {shapes[1]}: should be (T, K) and (K, T), with T up to "
-                         "4 and K a multiple of T")
+        raise ValueError(f"a and b: {shapes[0]} and {shapes[1]} should be (T, K) and (K, T), with "
+                         "T up to 4 and K a multiple of T")
     frames = {f"{n}": _state_figure(*s) for n, s in enumerate(_block_states(a, b), 1)}
     return Stepper(frames, "Two warps of a 4 x 4 block; ? is memory that nobody has written yet")
 
@@ -119,7 +119,7 @@ def draw_occupancy(
 ) -> Figure:
     """The 64 places for warps of an A100's multiprocessor, and which block is in each. The title
     says how many warps and blocks there are. ValueError for a block that is not whole warps."""
-    as_whole("registers", registers, 1)
+    as_whole("registers", registers, 1, 255)
     if as_whole("threads", threads, 32, 1024) % 32:
         raise ValueError(f"threads: {threads} should be whole warps, 32 threads each")
     if not 0 <= as_real("share", share) <= 1: raise ValueError(f"share: {share} should be 0 to 1")
