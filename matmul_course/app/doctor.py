@@ -100,9 +100,10 @@ def _disk() -> _Finding:
 def _findings() -> dict[str, _Finding]:
     "Everything that is worth a look, packages first."
     extras = metadata("matmul_course").get_all("Provides-Extra") or []
-    looks = {"packages": _packages, **{f"extra {name}": partial(_extra, name) for name in extras},
-             "machine": _processor, "threads": _threads, "NumPy's BLAS": _blas, "GPU": _gpu,
-             "disk": _disk}
+    looks: dict[str, Callable[[], _Finding]] = {
+        "packages": _packages, **{f"extra {name}": partial(_extra, name) for name in extras},
+        "machine": _processor, "threads": _threads, "NumPy's BLAS": _blas, "GPU": _gpu,
+        "disk": _disk}
     return {what: _looked(look) for what, look in looks.items()}
 
 def doctor() -> int: # 1 where something is bad
