@@ -271,6 +271,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
             'matmul_course.app.site': { 'matmul_course.app.site._around': ('app/site.html#_around', 'matmul_course/app/site.py'),
                                         'matmul_course.app.site._exporter': ('app/site.html#_exporter', 'matmul_course/app/site.py'),
                                         'matmul_course.app.site._for_readers': ('app/site.html#_for_readers', 'matmul_course/app/site.py'),
+                                        'matmul_course.app.site._title': ('app/site.html#_title', 'matmul_course/app/site.py'),
                                         'matmul_course.app.site._with_mathml': ('app/site.html#_with_mathml', 'matmul_course/app/site.py'),
                                         'matmul_course.app.site._write_page': ('app/site.html#_write_page', 'matmul_course/app/site.py'),
                                         'matmul_course.app.site.export_site': ('app/site.html#export_site', 'matmul_course/app/site.py')},

@@ -10,7 +10,7 @@ import torch
 from .tools.checks import operands
 from .app.ladder import rung
 
-# %% ../nbs/03_elementwise.ipynb #03-elementwise-024
+# %% ../nbs/03_elementwise.ipynb #03-elementwise-025
 @rung("elementwise", takes="torch", max_flop=2e7)
 @operands("torch")
 def matmul_elementwise(
@@ -26,7 +26,7 @@ def matmul_elementwise(
         for j in range(N): c[i, j] = (a[i, :] * b[:, j]).sum()
     return c
 
-# %% ../nbs/03_elementwise.ipynb #03-elementwise-035
+# %% ../nbs/03_elementwise.ipynb #03-elementwise-036
 @rung("torch_dot", takes="torch", max_flop=2e7)
 @operands("torch")
 def matmul_torch_dot(

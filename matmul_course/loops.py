@@ -10,7 +10,7 @@ import torch
 from .tools.checks import operands
 from .app.ladder import rung
 
-# %% ../nbs/01_loops.ipynb #01-loops-062
+# %% ../nbs/01_loops.ipynb #01-loops-065
 @rung("loops", takes="torch", max_flop=1e5)
 @operands("torch")
 def matmul_loops(

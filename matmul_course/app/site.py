@@ -45,6 +45,11 @@ def _exporter() -> Any:
         template_name="page", extra_template_basedirs=[str(files("matmul_course"))],
         filters=dict(colours=colours), exclude_input_prompt=True, exclude_output_prompt=True)
 
+def _title(notebook: Any) -> str:
+    "The first heading of a page."
+    first = next(c.source for c in notebook.cells if c.source.startswith("# "))
+    return first.splitlines()[0].removeprefix("# ")
+
 def _around(file: Path, lessons: list[Path]) -> list[tuple[Path, str]]:
     "The lesson before a lesson and the one after it, each with its arrow, as far as they exist."
     if file not in lessons: return []
@@ -70,8 +75,7 @@ def export_site(
     if to.is_file(): raise NotADirectoryError(f"{to} is a file; give a folder for the pages")
     found = [f for f in sorted(source.rglob("*.ipynb")) if ".ipynb_checkpoints" not in f.parts]
     read = {f: nbformat.read(f, 4) for f in found}
-    titles = {f: re.findall("^# (.+)", "\n".join(c.source for c in notebook.cells), re.M)[0]
-              for f, notebook in read.items()}
+    titles = {f: _title(notebook) for f, notebook in read.items()}
     lessons = [f for f in found if f.parent == source and re.match(r"\d\d_", f.name)]
     exporter, pages = _exporter(), []
     for f, notebook in read.items():
