@@ -20,7 +20,7 @@ from .warp import SECTOR
 # %% ../../nbs/profiler/6_sample.ipynb #profiler-6-sample-005
 MOST_ACCESSES = 2**26 # of a whole grid that is run: some seconds
 Block = tuple[int, ...] | None  # x, y and z of a block, or None for the whole grid
-_MOST_ROWS = 2**24    # of a trace, which takes 0.2 GB where it is full
+_MOST_ROWS = 2**24    # of a trace, which takes 0.4 GB where it is full
 _FEW_ROWS = 2**17     # of a trace that several blocks share
 
 def axis_sample(n: int) -> dict[int, int]:
