@@ -28,7 +28,6 @@ CHECK = re.compile(r"test_\w+|expect_fail|check_\w+")
 UNCHECKED = {
     "nbdev_export": "rewrites the project; test_notebooks.py runs it on a copy", "nbdev_clean": "as nbdev_export",
     "nbdev_prepare": "the three before it, in turn", "write_readme": "rewrites README.md; `readme`, which it writes, is checked",
-    "checked_part": "called by Numba, for a slice of an array", "checked_text": "called by checked_part",
 }
 
 def parsed(text): return ast.parse(re.sub(r"^(\s*)[%!].*$", r"\1pass", text, flags=re.M))       # IPython's magics are no Python
