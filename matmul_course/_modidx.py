@@ -1989,6 +1989,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                  'matmul_course.solutions.threads.uses_swapped': ( 'solutions/threads.html#uses_swapped',
                                                                                                    'matmul_course/solutions/threads.py')},
             'matmul_course.subscripts': { 'matmul_course.subscripts._align': ('subscripts.html#_align', 'matmul_course/subscripts.py'),
+                                          'matmul_course.subscripts._as_array': ( 'subscripts.html#_as_array',
+                                                                                  'matmul_course/subscripts.py'),
                                           'matmul_course.subscripts._axis_labels': ( 'subscripts.html#_axis_labels',
                                                                                      'matmul_course/subscripts.py'),
                                           'matmul_course.subscripts._diagonal': ( 'subscripts.html#_diagonal',

@@ -13,7 +13,7 @@ from .tools.arguments import as_whole
 from .tools.checks import operands
 from .app.ladder import rung
 
-# %% ../nbs/04_broadcasting.ipynb #04-broadcasting-039
+# %% ../nbs/04_broadcasting.ipynb #04-broadcasting-038
 def _stretch(
     sizes: tuple[int, ...], # Of one axis, a size for each shape
 ) -> int: # The size that they all stretch to
@@ -23,7 +23,7 @@ def _stretch(
         raise ValueError(f"sizes {_listed(sizes)} are neither equal nor 1")
     return others.pop() if others else 1
 
-# %% ../nbs/04_broadcasting.ipynb #04-broadcasting-041
+# %% ../nbs/04_broadcasting.ipynb #04-broadcasting-040
 def broadcast_shape(
     *shapes: tuple[int, ...] | int, # Each a tuple of sizes, or a single size
 ) -> tuple[int, ...]: # Shape of the result
@@ -37,12 +37,12 @@ def broadcast_shape(
         raise ValueError(f"shapes: {both} do not broadcast: {e}") from None
 
 def _as_shape(s: Any) -> tuple[int, ...]:
-    sizes = s if hasattr(s, "__iter__") else (s,)
+    sizes = s if isinstance(s, (tuple, list)) else (s,)
     return tuple(as_whole("shapes", n) for n in sizes)
 
 def _listed(items: Iterable[Any], by: str = ", ") -> str: return by.join(map(str, items))
 
-# %% ../nbs/04_broadcasting.ipynb #04-broadcasting-064
+# %% ../nbs/04_broadcasting.ipynb #04-broadcasting-063
 @rung("broadcast", takes="torch", max_flop=4e7)
 @operands("torch")
 def matmul_broadcast(

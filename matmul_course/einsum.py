@@ -10,7 +10,7 @@ import torch
 from .tools.checks import operands
 from .app.ladder import rung
 
-# %% ../nbs/05_einsum.ipynb #05-einsum-041
+# %% ../nbs/05_einsum.ipynb #05-einsum-042
 @rung("einsum", takes="torch")
 @operands("torch")
 def matmul_einsum(

@@ -11,7 +11,7 @@ from numba import njit
 from .tools.checks import operands
 from .app.ladder import rung
 
-# %% ../nbs/02_numba_dot.ipynb #02-numba-dot-036
+# %% ../nbs/02_numba_dot.ipynb #02-numba-dot-037
 @njit
 def dot(
     a: np.ndarray, # (K,)
@@ -23,7 +23,7 @@ def dot(
     for i in range(len(a)): res += a[i] * b[i]
     return res
 
-# %% ../nbs/02_numba_dot.ipynb #02-numba-dot-047
+# %% ../nbs/02_numba_dot.ipynb #02-numba-dot-048
 @rung("numba_dot", takes="numpy", max_flop=2e7)
 @operands("numpy")
 def matmul_dot(

@@ -8,6 +8,7 @@ __all__ = ['einsum_by_hand']
 # %% ../nbs/05a_subscripts.ipynb #05a-subscripts-003
 from functools import reduce
 from string import ascii_letters
+from typing import Any
 import numpy as np
 from numpy.lib.stride_tricks import as_strided
 
@@ -24,7 +25,8 @@ def _axis_labels(
                          f"{who} takes letters, spaces and one '...'")
     rest = ndim - len(head + tail)                         # axes that have no letter
     if rest < 0 or rest and not dots:
-        raise ValueError(f"spec: {term!r} names {len(head + tail)} axes; {who} has {ndim}")
+        names = f"{term!r} names {len(head + tail)} axes"
+        raise ValueError(f"spec and operands: {names}; {who} has {ndim}")
     return [*head, *range(-rest, 0), *tail]
 
 # %% ../nbs/05a_subscripts.ipynb #05a-subscripts-014
@@ -88,16 +90,16 @@ def _align(
 
 # %% ../nbs/05a_subscripts.ipynb #05a-subscripts-032
 def einsum_by_hand(
-    spec: str,  # Such as "ik,kj->ij"; "..." stands for axes without a letter
-    *operands, # NumPy arrays, or what becomes one
-): # Array or NumPy number, of dtype `np.result_type(*operands)`; a view where that is enough
+    spec: str,      # Such as "ik,kj->ij"; "..." stands for axes without a letter
+    *operands: Any, # NumPy arrays, or what becomes one
+) -> Any: # Array or number, of dtype `np.result_type(*operands)`; a view where that will do
     """The same result as `np.einsum(spec, *operands)`, from transposing, multiplying and adding up.
 
     ValueError where `np.einsum` raises one. TypeError for a spec that is no string, or operands
     that are no numbers."""
     if not isinstance(spec, str):
         raise TypeError(f"spec: {type(spec).__name__} should be a string such as 'ik,kj->ij'")
-    arrays = [np.asarray(x) for x in operands]
+    arrays = [_as_array(x) for x in operands]
     inputs, output = _parse(spec, [x.ndim for x in arrays])
     dtype = np.result_type(*arrays)
     if dtype.kind not in "biufcO": raise TypeError(f"operands: {dtype} is no dtype of numbers")
@@ -108,3 +110,8 @@ def einsum_by_hand(
     product = reduce(lambda x, y: np.multiply(x, y, dtype=dtype), aligned)
     summed = tuple(range(len(output), len(axes)))
     return np.sum(product, axis=summed, dtype=dtype) if summed else product
+
+def _as_array(x: Any) -> np.ndarray:
+    try: return np.asarray(x)
+    except (TypeError, ValueError, RuntimeError) as e:       # ragged, sparse, or with a gradient
+        raise TypeError(f"operands: {type(x).__name__} is no array of numbers: {e}") from None

@@ -355,6 +355,6 @@ def matmul(
     try:                                                      # either checks the rest itself
         if _for_torch(a, b): return torch.mm(a, b)            # type: ignore[arg-type]
         if _small_arrays(a, b): return small_kernel()(a, b)
-    except (RuntimeError, TypeError, ValueError): pass
+    except (IndexError, RuntimeError, TypeError, ValueError): pass
     if _native_pair(a, b): return KERNELS[_choice(a, b)](a, b)
     return _checked(a, b)

@@ -69,7 +69,6 @@ CALLS = {
     "draw_digit": ((np.zeros((28, 28)), 3), dict(label=anything)),
     "roofline": (([("x", 2.0, 1e9)], 1e11, 1e10), dict(peak=real(0), bandwidth=real(0))),
     "einsum_by_hand": (("ij,jk->ik", A, B), dict(operands=matrix)), "draw_layers": ((A[:2, :3], B[:3]), {}),
-    "frobenius": ((torch.from_numpy(A),), dict(m=lambda x: isinstance(x, torch.Tensor))),
     "draw_dot": ((torch.from_numpy(A)[0], torch.from_numpy(B)[:, 0]), {}),
     "launch": ((copy, 1, 32, X, X.copy()), LAUNCH), "launch_simply": ((copy, 1, 32, X, X.copy()), LAUNCH),
     "predict": (("multiplications", 1), dict(guess=a_guess)),

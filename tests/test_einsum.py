@@ -3,7 +3,7 @@ import re
 from collections import Counter
 import numpy as np
 import pytest
-from matmul_course.einsum import einsum_by_hand
+from matmul_course.subscripts import einsum_by_hand
 
 DTYPES = ["i8", "f8", "?", "i1", "u2", "f4", "c16"]
 

@@ -8,7 +8,6 @@ from hypothesis import HealthCheck, assume, given, settings, strategies as st
 from numpy.lib.stride_tricks import as_strided
 from matmul_course.broadcasting import broadcast_shape
 from matmul_course.tools.checks import error_bound, matmul_shape
-from matmul_course.elementwise import frobenius
 from matmul_course.app.ladder import rungs
 from test_arguments import begins_with
 
@@ -186,12 +185,3 @@ def test_broadcast_shape_is_numpys(examples):
         seen["refused" if want == "refused" else "shape"] += 1
     check()
     assert min(seen.values()) > 300, seen
-
-def test_frobenius_is_numpys(examples):
-    @some(examples(300))
-    @given(st.integers(0, 2**32 - 1), st.lists(st.integers(0, 4), max_size=3), st.sampled_from([1e-300, 1e-160, 1.0, 1e160, 1e300]))
-    def check(seed, shape, scale):
-        x = np.random.default_rng(seed).standard_normal(shape) * scale
-        want = math.hypot(*x.ravel())                    # which does not overflow either
-        assert math.isclose(frobenius(torch.tensor(x)).item(), want, rel_tol=1e-13)
-    check()
