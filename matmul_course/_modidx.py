@@ -224,6 +224,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                         'matmul_course/app/ladder.py'),
                                           'matmul_course.app.ladder._take_turns': ( 'app/ladder.html#_take_turns',
                                                                                     'matmul_course/app/ladder.py'),
+                                          'matmul_course.app.ladder._warm_sample': ( 'app/ladder.html#_warm_sample',
+                                                                                     'matmul_course/app/ladder.py'),
                                           'matmul_course.app.ladder.race': ('app/ladder.html#race', 'matmul_course/app/ladder.py'),
                                           'matmul_course.app.ladder.rung': ('app/ladder.html#rung', 'matmul_course/app/ladder.py'),
                                           'matmul_course.app.ladder.rungs': ('app/ladder.html#rungs', 'matmul_course/app/ladder.py'),
