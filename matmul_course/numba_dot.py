@@ -23,7 +23,7 @@ def dot(
     for i in range(len(a)): res += a[i] * b[i]
     return res
 
-# %% ../nbs/02_numba_dot.ipynb #02-numba-dot-048
+# %% ../nbs/02_numba_dot.ipynb #02-numba-dot-049
 @rung("numba_dot", takes="numpy", max_flop=2e7)
 @operands("numpy")
 def matmul_dot(
