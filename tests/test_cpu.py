@@ -193,6 +193,7 @@ def test_which_rung_says_what_runs(monkeypatch):
         ran.clear()
     assert threads.which_rung(np.ones((5, 784), np.float32), np.ones((784, 10), np.float32)) == "small"
 
+@pytest.mark.slow
 def test_an_edit_in_another_module_is_noticed(root, tmp_path):
     "threads.py compiles calls into registers.py: after an edit there, its kernels are compiled again. A comment is edit enough."
     shutil.copytree(root/"matmul_course", tmp_path/"matmul_course", ignore=shutil.ignore_patterns("__pycache__", "nbs"))

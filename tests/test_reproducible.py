@@ -15,7 +15,7 @@ def outputs(here, page, tape):
     assert run.returncode == 0, run.stdout + run.stderr
     return [(source(c), json.dumps(c["outputs"])) for c in cells(here/page) if c["cell_type"] == "code"]
 
-FEW = '11_grid', 'tools/machine'
+FEW = '11_grid', 'tools/timing'
 PAGES = [p.relative_to(ROOT/"nbs").with_suffix("").as_posix() for p in notebooks(ROOT)]
 
 @pytest.mark.parametrize("page", [p if p in FEW else pytest.param(p, marks=pytest.mark.slow) for p in PAGES])
