@@ -41,13 +41,13 @@ def _parse(
         raise ValueError(f"spec: {spec!r} is for {len(terms)} operands; there are {len(ndims)}")
     inputs = [_axis_labels(t, n, f"operand {i}") for i, (t, n) in enumerate(zip(terms, ndims))]
     every = sum(inputs, [])
-    dots = sorted({l for l in every if isinstance(l, int)})                # always kept
-    once = sorted(l for l in every if isinstance(l, str) and every.count(l) == 1)
+    dots = sorted({label for label in every if isinstance(label, int)})                # always kept
+    once = sorted(label for label in every if isinstance(label, str) and every.count(label) == 1)
     if not arrow: return inputs, dots + once
     output = _axis_labels(right, len(dots) + sum(map(str.isalpha, right)), "the result")
-    for l in output:
-        if output.count(l) > 1 or l not in every:
-            raise ValueError(f"spec: {spec!r} keeps {l!r}, "
+    for label in output:
+        if output.count(label) > 1 or label not in every:
+            raise ValueError(f"spec: {spec!r} keeps {label!r}, "
                              "which should be there once, and on the left too")
     return inputs, output
 
@@ -58,11 +58,11 @@ def _diagonal(
 ) -> tuple[np.ndarray, list]: # A view of `x` and its labels, each of them once
     "Axes with the same letter become one: their strides add up. ValueError where sizes differ."
     size, stride = {}, {}
-    for l, n, step in zip(labels, x.shape, x.strides):
-        if size.setdefault(l, n) != n:
-            raise ValueError(f"operands: {l!r} is {size[l]} and {n} in one operand, "
+    for label, n, step in zip(labels, x.shape, x.strides):
+        if size.setdefault(label, n) != n:
+            raise ValueError(f"operands: {label!r} is {size[label]} and {n} in one operand, "
                              f"of shape {x.shape}")
-        stride[l] = stride.get(l, 0) + step
+        stride[label] = stride.get(label, 0) + step
     return as_strided(x, tuple(size.values()), tuple(stride.values())), list(size)
 
 # %% ../nbs/05a_subscripts.ipynb #05a-subscripts-022
@@ -72,10 +72,11 @@ def _label_sizes(
     "ValueError where a label has two sizes, neither of them 1."
     size = {}
     for x, labels in views:
-        for l, n in zip(labels, x.shape):
-            if n != 1 and size.setdefault(l, n) != n:
-                name = repr(l) if isinstance(l, str) else f"axis {l} under '...'"
-                raise ValueError(f"operands: {name} is {size[l]} in one operand and {n} in another")
+        for label, n in zip(labels, x.shape):
+            if n != 1 and size.setdefault(label, n) != n:
+                name = repr(label) if isinstance(label, str) else f"axis {label} under '...'"
+                raise ValueError(f"operands: {name} is {size[label]} in one operand "
+                                 f"and {n} in another")
     return size
 
 # %% ../nbs/05a_subscripts.ipynb #05a-subscripts-026
@@ -85,8 +86,8 @@ def _align(
     axes: list,    # The labels of all, in the order that is wanted
 ) -> np.ndarray: # A view of `x` with an axis for each of `axes`
     "Axes in the common order, with one of length 1 where `x` has none."
-    x = x.transpose([labels.index(l) for l in axes if l in labels])
-    return x[tuple(slice(None) if l in labels else None for l in axes)]
+    x = x.transpose([labels.index(label) for label in axes if label in labels])
+    return x[tuple(slice(None) if label in labels else None for label in axes)]
 
 # %% ../nbs/05a_subscripts.ipynb #05a-subscripts-032
 def einsum_by_hand(

@@ -142,7 +142,8 @@ def _enter(r: Rung, a: Any, b: Any, exact: np.ndarray, bound: np.ndarray) -> Sto
 def _take_turns(watches: list[Stopwatch], seconds: float) -> list[list[float]]:
     "A sample of each stopwatch, round after round, for 5 to 50 rounds; the samples of each."
     from tqdm import tqdm
-    n = min(max(5, round(seconds / sum(w.seconds for w in watches))), 50)
+    each_round = sum(w.seconds * (1 + 1 / w.calls) for w in watches) # with the warm call
+    n = min(max(5, round(seconds / each_round)), 50)
     rounds = tqdm(range(n), desc="race", unit="round", delay=2, leave=False,
                   disable="IN_TEST" in os.environ or not _somebody_looks())
     return [list(samples) for samples in zip(*([_warm_sample(w) for w in watches] for _ in rounds))]
@@ -314,9 +315,11 @@ class Race(Standings):
     def _repr_html_(self) -> str:
         from fastcore.xml import Caption, Table, Tbody, Td, Th, Thead, Tr, to_xml
         heads, *body = self._lines()
-        caption = Caption(self.caption(), style="caption-side:bottom;text-align:left")
+        below = "caption-side:bottom;text-align:left;white-space:normal"
+        caption = Caption(self.caption(), style=below)
         rows = [Tr(*map(Td, cells)) for cells in body]
-        return to_xml(Table(caption, Thead(Tr(*map(Th, heads))), Tbody(*rows)), indent=False)
+        return to_xml(Table(caption, Thead(Tr(*map(Th, heads))), Tbody(*rows),
+                            style="white-space:nowrap"), indent=False)
 
     def __repr__(self) -> str: return self.table()
 
