@@ -72,7 +72,7 @@ class Ladder:
 
 # %% ../../nbs/app/ladder.ipynb #app-ladder-011
 LESSONS = ("loops", "numba_dot", "elementwise", "broadcasting", "einsum", "library", "memory",
-           "registers", "threads", "grid", "cuda_kernel", "coalescing", "shared_memory",
+           "registers", "threads", "shapes", "grid", "cuda_kernel", "coalescing", "shared_memory",
            "thread_tiles")
 LADDER = Ladder(LESSONS)
 

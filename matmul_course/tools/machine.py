@@ -91,25 +91,19 @@ def this_machine() -> Machine:
 # %% ../../nbs/tools/machine.ipynb #tools-machine-014
 @lru_cache
 def _limit_loops() -> tuple[Callable[..., None], Callable[..., float]]:
-    "multiply_adds(x, a, c, times): 16 FLOP for each number and time; read(x): the sum of (8, n)."
+    "multiply_adds(x, times): adds to x[:6], 12 fma a time; read(x, out): sums of the vectors of x."
     from numba import njit
-    from matmul_course.tools.simd import wide_vectors
-    @njit(nogil=True, fastmath={"contract"})
-    def multiply_adds(x, a, c, times):
-        wide_vectors()
-        n = len(x) // 4
-        for _ in range(times):
-            for j in range(n):
-                s, t, u, v = x[j], x[n+j], x[2*n+j], x[3*n+j]
-                for _ in range(8): s, t, u, v = s*a + c, t*a + c, u*a + c, v*a + c
-                x[j], x[n+j], x[2*n+j], x[3*n+j] = s, t, u, v
-    @njit(nogil=True, fastmath={"reassoc", "nsz"})
-    def read(x):
-        wide_vectors()
-        total = x.dtype.type(0)
-        for j in range(x.shape[1]):
-            for i in range(8): total += x[i, j]
-        return total
+    from matmul_course.tools.simd import add, fma, lanes, load, store, sum_lanes, zeros
+    @njit(nogil=True)
+    def multiply_adds(x, times):
+        total, p, q = load(x, 0, 0, 6, 2), load(x, 6, 0, 6, 1), load(x, 6, 0, 1, 2)
+        for _ in range(times): total = fma(p, q, total)
+        store(x, 0, 0, total)
+    @njit(nogil=True)
+    def read(x, out):
+        total = zeros(x, 1, 8)
+        for j in range(0, x.shape[1], 8 * lanes(x)): total = add(total, load(x, 0, j, 1, 8))
+        store(out, 0, 0, total)
     return multiply_adds, read
 
 # %% ../../nbs/tools/machine.ipynb #tools-machine-017
@@ -129,16 +123,18 @@ def _rate(fn: Callable[..., Any], shares: list, amount: float, unit: str, runs: 
 @lru_cache
 def _peak(threads: int, dtype: str) -> Timing:
     import numpy as np
-    kind, times, loop = np.dtype(dtype).type, 25_000, _limit_loops()[0]
-    shares = [(np.full(1024, 0.5, kind), kind(0.5), kind(0.25), times) for _ in range(threads)]
-    loop(*shares[0][:3], 1)                                     # compiles
-    return _rate(loop, shares, 16.0 * 1024 * times * threads, "FLOP/s", 100)
+    from matmul_course.tools.simd import VECTOR_BYTES
+    lanes, times, loop = VECTOR_BYTES // np.dtype(dtype).itemsize, 300_000, _limit_loops()[0]
+    shares = [(np.full((12, 2 * lanes), 0.5, dtype), times) for _ in range(threads)]
+    loop(shares[0][0], 1)                                       # compiles
+    return _rate(loop, shares, 24.0 * lanes * times * threads, "FLOP/s", 100)
 
 @lru_cache
 def _bandwidth(threads: int) -> Timing:
     import numpy as np
-    x, loop = np.ones((threads, 8, 8_000_000 // threads), np.float32), _limit_loops()[1]
-    loop(x[0])                                                  # compiles
-    return _rate(loop, [(share,) for share in x], x.nbytes, "B/s", 30)
+    x, loop = np.ones((threads, 1, 2**26 // threads // 128 * 128), np.float32), _limit_loops()[1]
+    out = np.empty((threads, 1, 128), np.float32)
+    loop(x[0, :, :128], out[0])                                 # compiles
+    return _rate(loop, [*zip(x, out)], x.nbytes, "B/s", 30)
 
 def _at_once(threads: int) -> int: return as_whole("threads", threads, 1, 1024)

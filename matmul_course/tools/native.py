@@ -16,6 +16,8 @@ from types import FunctionType, ModuleType
 from typing import Any
 import numpy as np
 from numba import from_dtype, njit, types
+from . import simd
+from .simd import VECTOR_BYTES
 from .thread_pools import forked
 
 # %% ../../nbs/tools/native.ipynb #tools-native-007
@@ -37,7 +39,8 @@ def cached_njit(
     An edit of the function's own module and of `uses` is noticed. For a function of a notebook
     nothing is kept."""
     if fn is None: return partial(cached_njit, signatures=signatures, uses=uses, **options)
-    key = sha256(f"{source_hash(*uses)} {sorted(options.items())}".encode()).hexdigest()[:16]
+    parts = source_hash(simd, *uses), VECTOR_BYTES, sorted(options.items())
+    key = sha256(repr(parts).encode()).hexdigest()[:16]
     keep = fn.__module__ != "__main__"
     return njit(signatures, cache=keep, **options)(_renamed(fn, f"{fn.__qualname__}_{key}"))
 
@@ -54,10 +57,11 @@ class ProductKernel:
     A (M, K) and B (K, N) may have any strides, and the function may only read them. C (M, N) is
     C-contiguous. The further arguments are whole numbers."""
     def __init__(self,
-        fn: Callable,                      # The function to compile
+        fn: Callable,                      # The function to compile; may be compiled already
         uses: tuple[ModuleType, ...] = (), # Other modules whose compiled functions it calls
         parallel: bool = False,            # Whether its `prange` runs on all threads of Numba
     ):
+        fn = getattr(fn, "py_func", fn)            # of a function that is compiled already, its source
         self._numbers = fn.__code__.co_argcount - 3
         self._njit = partial(cached_njit, fn, uses=uses, parallel=parallel)
         self._compiled = cache(self._compile)
