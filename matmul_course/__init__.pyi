@@ -22,8 +22,9 @@ from .subscripts import einsum_by_hand as einsum_by_hand
 from .library import matmul_torch as matmul_torch, matmul_numpy as matmul_numpy
 from .memory import matmul_ikj as matmul_ikj, arithmetic_intensity as arithmetic_intensity
 from .registers import matmul_packed as matmul_packed, matmul_tile as matmul_tile
-from .threads import (
-    matmul_parallel as matmul_parallel, matmul_skinny as matmul_skinny, matmul as matmul)
+from .threads import matmul_parallel as matmul_parallel
+from .shapes import (
+    matmul_skinny as matmul_skinny, matmul_wide as matmul_wide, matmul as matmul)
 from .grid import launch_kernel as launch_kernel, ceil_div as ceil_div
 from .cuda_kernel import matmul_cuda as matmul_cuda
 from .coalescing import (

@@ -12,12 +12,12 @@ from .tools.checks import operands
 from .tools.native import cached_njit
 from .app.ladder import rung
 
-# %% ../nbs/07_memory.ipynb #07-memory-050
+# %% ../nbs/07_memory.ipynb #07-memory-070
 CONTRACT_ONLY = {"contract"} # a * b + c may be one rounding instead of two; nothing else
 
 @cached_njit(fastmath=CONTRACT_ONLY)
 def ikj(
-    a, b, c, # (M, K), (K, N) and (M, N), all by rows
+    a, b, c, # (M, K), (K, N) and (M, N), all row-major
 ):
     "Add `a @ b` to c. The innermost loop walks along the rows of b and c."
     (M, K), N = a.shape, b.shape[1]
@@ -25,10 +25,11 @@ def ikj(
         for k in range(K):
             for j in range(N): c[i, j] += a[i, k] * b[k, j]
 
+# %% ../nbs/07_memory.ipynb #07-memory-072
 @rung("ikj", takes="numpy")
 @operands("numpy")
 def matmul_ikj(
-    a: np.ndarray, # Left operand, (M, K); copied where it is not by rows
+    a: np.ndarray, # Left operand, (M, K); copied where it is not row-major
     b: np.ndarray, # Right operand, (K, N); likewise
 ) -> np.ndarray: # Product, (M, N)
     "`a @ b`, three compiled loops, j innermost. ValueError where the shapes do not fit."
@@ -37,13 +38,14 @@ def matmul_ikj(
     ikj(np.ascontiguousarray(a), np.ascontiguousarray(b), c)
     return c
 
-# %% ../nbs/07_memory.ipynb #07-memory-079
+# %% ../nbs/07_memory.ipynb #07-memory-088
 def arithmetic_intensity(
     M: int, N: int, K: int, # Sizes of the product, all above zero
     itemsize: int = 4,      # Bytes of a number
 ) -> float: # FLOP/byte
     """FLOP per byte of a product of (M, K) and (K, N) that moves A, B and C once each.
 
-    No program moves fewer bytes. TypeError for sizes that are not whole, ValueError below 1."""
-    for name, value in dict(M=M, N=N, K=K, itemsize=itemsize).items(): as_whole(name, value, 1)
+    No program moves fewer bytes. TypeError unless the sizes are whole, ValueError below 1."""
+    sizes = dict(M=M, N=N, K=K, itemsize=itemsize)
+    for name, value in sizes.items(): as_whole(name, value, 1)
     return 2 * M * N * K / (itemsize * (M*K + K*N + M*N))

@@ -6,7 +6,7 @@
 __all__ = ['Machine', 'kib', 'this_machine']
 
 # %% ../../nbs/tools/machine.ipynb #tools-machine-003
-import os, platform, time
+import os, platform, re, time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -27,6 +27,12 @@ def _last_level_cache() -> int:
     "The bytes of the largest cache that Linux lists for the first core; 0 where unknown."
     sizes = Path("/sys/devices/system/cpu/cpu0/cache").glob("index*/size")
     return max((int(f.read_text().strip().rstrip("K")) * 1024 for f in sizes), default=0)
+
+def _free_memory() -> int:
+    "The bytes of memory that Linux says a program can still have; 1 GiB on other systems."
+    listed = Path("/proc/meminfo")
+    found = re.search(r"MemAvailable:\s+(\d+)", listed.read_text() if listed.exists() else "")
+    return int(found[1]) * 1024 if found else 2**30
 
 # %% ../../nbs/tools/machine.ipynb #tools-machine-008
 @dataclass(frozen=True)
@@ -57,11 +63,16 @@ class Machine:
         return _peak(_at_once(threads), one_of("dtype", dtype, ("float32", "float64")))
 
     def bandwidth(self, threads: int = 1) -> Timing:
-        """The bytes per second at which `threads` cores together read 256 MB from memory.
+        """The bytes per second at which `threads` cores together read an array of `beyond_caches`.
 
         It is measured once per process and then remembered. It raises TypeError or ValueError for
         a number of threads that is not a whole number from 1 on."""
         return _bandwidth(_at_once(threads))
+
+    def beyond_caches(self) -> int:
+        """The bytes of the array that `bandwidth` reads: four times the outermost cache, or 256 MiB
+        where that is unknown, but never more than a quarter of the memory that is free."""
+        return min(4 * self.l3 or 2**28, _free_memory() // 4)
 
     def __str__(self) -> str:
         cores = "1 core" if self.cores == 1 else f"{self.cores} cores"
@@ -132,7 +143,8 @@ def _peak(threads: int, dtype: str) -> Timing:
 @lru_cache
 def _bandwidth(threads: int) -> Timing:
     import numpy as np
-    x, loop = np.ones((threads, 1, 2**26 // threads // 128 * 128), np.float32), _limit_loops()[1]
+    n = this_machine().beyond_caches() // (4 * threads) // 128 * 128   # float32, for each thread
+    x, loop = np.ones((threads, 1, n), np.float32), _limit_loops()[1]
     out = np.empty((threads, 1, 128), np.float32)
     loop(x[0, :, :128], out[0])                                 # compiles
     return _rate(loop, [*zip(x, out)], x.nbytes, "B/s", 30)

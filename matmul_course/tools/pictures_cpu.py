@@ -13,8 +13,9 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 import numpy as np
 from .arguments import as_real
-from .figure import (
-    A_COLOR, B_COLOR, CHAR, C_COLOR, Figure, INK, LINE, PAPER, chart, grid, rect, tag, text, tint)
+from matmul_course.tools.figure import (
+    A_COLOR, B_COLOR, CHAR, C_COLOR, Figure, INK, LINE, MUTED, PAPER, chart, grid, rect, tag, text,
+    tint)
 from .pictures import as_numbers
 from .thread_pools import blas_libraries
 
@@ -81,6 +82,7 @@ def roofline(
     peak: float,                                # FLOP/s
     bandwidth: float,                           # byte/s
     note: str = "",                             # Below the chart: what was measured, and where
+    caches: dict[str, float] | None = None,     # Name -> byte/s of each cache, drawn as thin lines
 ) -> Figure:
     """Each program as a dot under the roof that arithmetic and memory set, on logarithmic axes.
     The title says which is nearest to the roof. ValueError for no points, or for a point, a peak
@@ -92,9 +94,16 @@ def roofline(
     (_, xs, ys), ridge, names = zip(*points), peak / bandwidth, {}
     fig = MplFigure(figsize=(7.4, 4.8), layout="constrained")
     ax = fig.subplots()
-    roof = np.array([min(*xs, ridge / 2) / 2, ridge, max(*xs, ridge) * 8])
+    caches = caches or {}
+    left = min(*xs, ridge / 2, *(peak / rate for rate in caches.values())) / 2
+    roof = np.array([left, ridge, max(*xs, ridge) * 8])
     ax.loglog(roof, np.minimum(peak, bandwidth * roof), color=INK, lw=2)
     line = (peak / min(*ys, bandwidth * roof[0])) ** (1 / 24)        # of text, as a factor
+    low = np.inf
+    for name, rate in sorted(caches.items(), key=lambda cache: -cache[1]):
+        low = min(rate * left, low / line)                           # names are pushed apart
+        ax.plot([left, peak / rate], [rate * left, peak], color=MUTED, lw=0.9, ls="--")
+        ax.text(left, low, f"{name} ", ha="right", va="center", fontsize=8)
     for name, x, y in points:                         # the fastest first, so that names go down
         names[x] = min(y, names.get(x, min(peak, bandwidth * x)) / line)
         ax.plot([x, x * 1.18], [y, names[x]], color=LINE, lw=0.8)
