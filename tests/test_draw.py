@@ -1,5 +1,6 @@
 "Figures: what they show is what the arrays hold, they can be read, they stay small, and a rerun gives the same bytes."
 import base64, io, itertools, os, re, subprocess, sys
+from types import SimpleNamespace
 from urllib.parse import unquote
 from xml.etree import ElementTree
 import numpy as np, pytest
@@ -9,7 +10,7 @@ from matmul_course.tools.figure import (
     A_COLOR, B_COLOR, CHAR, C_COLOR, GAP, INK, LINE, MUTED, PAPER, Figure, Stepper, chart, elide, grid, number, tint)
 from matmul_course.tools.pictures import (
     draw_broadcast, draw_broadcast_steps, draw_digit, draw_digits, draw_dot, draw_layers, draw_matmul, draw_matmul_steps)
-from matmul_course.tools.pictures_cpu import draw_inner, draw_layout, draw_packing, draw_shares, draw_step, roofline
+from matmul_course.tools.pictures_cpu import draw_inner, draw_layout, draw_loops, draw_shares, roofline
 from matmul_course.tools.pictures_gpu import draw_block_steps, draw_blocks, draw_occupancy, draw_patch, draw_tiles
 
 rng = np.random.default_rng(0)
@@ -27,6 +28,8 @@ def figures():
     yield draw_digit(rng.random(784), label=3)
     yield draw_digits(rng.random((10, 784)), range(10))
 
+CACHES = SimpleNamespace(l1=2**15, l2=2**20, l3=2**25)
+
 def lesson_figures():
     "What lessons draw, and the extremes of it."
     x = ints(3, 4)
@@ -36,7 +39,7 @@ def lesson_figures():
     yield draw_dot(floats(7).round(1), floats(7).round(1))
     for m, k, n in ((1, 1, 1), (2, 3, 2), (3, 2, 4)): yield draw_layers(ints(m, k), ints(k, n))
     yield from draw_block_steps(ints(4, 8), ints(8, 4)).frames.values()
-    yield from [draw_step(), draw_packing(), draw_patch()]
+    yield from [draw_loops(512, 1024, CACHES), draw_loops(256, 10**6, CACHES), draw_patch()]
     yield from [draw_blocks(5, 10, (4, 4)), draw_blocks(16, 10, (16, 16)), draw_blocks(1, 1, (1, 1))]
     for rows, cols in CUTS: yield draw_shares(rows, cols)
     for step in range(4): yield draw_tiles(step)
@@ -284,13 +287,13 @@ def test_inner_loop_marks_the_lines_that_it_touches(order):
     said = ", ".join(f"{count} of {name}" for name, count in touched.items())
     assert draw_inner(order).title == f"{order}: one run of the {inner} loop touches {said} lines"
 
-def test_registers_and_packing():
-    assert [len(filled(draw_step(), c)) for c in (A_COLOR, B_COLOR, C_COLOR)] == [16, 32, 32]
-    assert filled(draw_step(), A_COLOR)[::15] == ["a00", "a33"] and "16 numbers of A, held" in words(draw_step())
-    picked, pale = ([sum(r.get("fill") == shade(c) for r in parts(draw_packing(), "rect")) for c in (A_COLOR, B_COLOR, C_COLOR)]
-                    for shade in (str, tint))
-    assert picked == [2 * 4 * 6, 2 * 6 * 8, 2 * 4 * 8]                                # in the matrix, and packed
-    assert pale == [4 * 6, 6 * 8, 8 * 16 - 4 * 8]
+def test_the_five_loops():
+    fig = draw_loops(512, 1024, CACHES)
+    assert fig.title.endswith("block 512 × 1,024: L3, 32 MiB; six rows, 512 deep: L1, 32 KiB; panel 512 × 32: L2, 1 MiB")
+    assert "2 MiB in L3, 32 MiB" in words(fig) and "12 KiB in L1, 32 KiB" in words(fig)
+    for color in (A_COLOR, B_COLOR, C_COLOR):                # each loop works on no more than the one around it
+        area = [float(r.get("width")) * float(r.get("height")) for r in parts(fig, "rect") if r.get("fill") == color]
+        assert len(area) == 5 and area == sorted(area, reverse=True)
 
 @pytest.mark.parametrize("rows,cols", CUTS)
 def test_shares_have_the_areas_of_the_cuts(rows, cols):
@@ -473,9 +476,11 @@ MAKE = """import hashlib, sys, numpy as np
 from matmul_course.tools.pictures import *
 from matmul_course.tools.pictures_cpu import *
 from matmul_course.tools.pictures_gpu import *
+from collections import namedtuple
+Caches = namedtuple('Caches', 'l1 l2 l3')
 a, b = np.arange(6).reshape(3, 2) / 7, np.arange(8).reshape(2, 4) - 3
 out = [draw_matmul_steps(a, b), draw_broadcast_steps(a, b[:, :1].T), draw_matmul(a, b, 1, 2), draw_digit(np.arange(784) % 256),
-       draw_dot(a[0], b[:, 0]), draw_layers(a, b), draw_layout(a), draw_inner("kij"), draw_packing(), draw_shares([0, 4], [0, 2, 4]),
+       draw_dot(a[0], b[:, 0]), draw_layers(a, b), draw_layout(a), draw_inner("kij"), draw_loops(8, 64, Caches(1, 2, 3)), draw_shares([0, 4], [0, 2, 4]),
        draw_blocks(3, 5, (2, 2)), draw_tiles(1), draw_block_steps(a[:2], a[:2].T), draw_occupancy(32, 64, 0.5)]
 print(hashlib.sha256("".join(o._repr_html_() for o in out).encode()).hexdigest(), "torch" in sys.modules, "matplotlib" in sys.modules)
 """

@@ -42,18 +42,21 @@ def _kind_of(name: str, x: object) -> str:
 
     It raises TypeError for anything else."""
     if type(x) is np.ndarray: return "numpy"
-    layout, on_meta = getattr(x, "layout", None), getattr(x, "is_meta", False)
-    found = _kind_of_type(type(x), layout, on_meta)  # type: ignore[arg-type]
+    empty = getattr(x, "is_meta", False) or getattr(x, "is_nested", False)
+    layout = getattr(x, "layout", None)
+    found = _kind_of_type(type(x), layout, empty)  # type: ignore[arg-type]
     if found: return found
     raise TypeError(f"{name}: {type(x).__name__} should be a NumPy array "
                     "or a dense torch tensor")
 
 @lru_cache
 def _kind_of_type(container: type, layout: Any, empty: bool) -> str | None:
-    """The same for a type, a tensor's layout, and whether it is on torch's device "meta"; or None.
+    """The same for a type, a tensor's layout, and whether it is no matrix inside; or None.
 
-    An `np.matrix` is neither container, because its `*` is a product; nor is a masked array."""
+    A tensor on torch's device "meta" has no numbers, and a nested one no shape. An `np.matrix` is
+    neither container, because its `*` is a product; nor is what masks some of its numbers."""
     if issubclass(container, (np.matrix, np.ma.MaskedArray)): return None
+    if container.__name__ == "MaskedTensor": return None
     if issubclass(container, np.ndarray): return "numpy"
     from_torch = any(t.__module__.partition(".")[0] == "torch" for t in container.__mro__)
     dense = str(layout) == "torch.strided" and not empty
@@ -114,9 +117,10 @@ def operands(
 ) -> Callable[[Matmul], Matmul]:
     """A decorator that lets a function of (a, b) take either container, and checks the shapes.
 
-    The product comes back in the container of the operands. The decorated function raises
-    TypeError for operands that `common_kind` refuses and ValueError for shapes that
-    `matmul_shape` refuses; `operands` itself raises ValueError for another `kind`."""
+    The product comes back in the container of the operands. Where a tensor requires a gradient,
+    the product has one, whatever `kind` is. The decorated function raises TypeError for operands
+    that `common_kind` refuses and ValueError for shapes that `matmul_shape` refuses; `operands`
+    itself raises ValueError for another `kind`."""
     one_of("kind", kind, ("numpy", "torch"))
     def decorate(fn):
         @wraps(fn)
@@ -124,10 +128,30 @@ def operands(
             own = common_kind(a, b)
             matmul_shape(a, b)
             if own == kind: return fn(a, b)
+            if own == "torch" and (a.requires_grad or b.requires_grad):
+                return _with_gradient().apply(served, a, b)
             return as_kind(fn(as_kind(a, kind), as_kind(b, kind)), own)
         _UNCHECKED[served] = fn
         return served
     return decorate
+
+@lru_cache
+def _with_gradient() -> Any:
+    "The product as torch's autograd sees it: of C = A B, dA = dC Bᵀ and dB = Aᵀ dC."
+    import torch
+    class Product(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx, product, a, b):
+            ctx.product = product
+            ctx.save_for_backward(a, b)
+            return product(a.detach(), b.detach())
+
+        @staticmethod
+        def backward(ctx, *grads):
+            (a, b), (c,), (_, of_a, of_b) = ctx.saved_tensors, grads, ctx.needs_input_grad
+            grad_a = ctx.product(c, b.mT) if of_a else None
+            return None, grad_a, ctx.product(a.mT, c) if of_b else None
+    return Product
 
 _UNCHECKED: WeakKeyDictionary[Any, Any] = WeakKeyDictionary() # decorated function -> its own
 

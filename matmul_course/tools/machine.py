@@ -104,7 +104,7 @@ def this_machine() -> Machine:
 def _limit_loops() -> tuple[Callable[..., None], Callable[..., float]]:
     "multiply_adds(x, times): adds to x[:6], 12 fma a time; read(x, out): sums of the vectors of x."
     from numba import njit
-    from matmul_course.tools.simd import add, fma, lanes, load, store, sum_lanes, zeros
+    from matmul_course.tools.simd import add, fma, lanes, load, store, zeros
     @njit(nogil=True)
     def multiply_adds(x, times):
         total, p, q = load(x, 0, 0, 6, 2), load(x, 6, 0, 6, 1), load(x, 6, 0, 1, 2)

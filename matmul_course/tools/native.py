@@ -62,7 +62,7 @@ class ProductKernel:
         uses: tuple[ModuleType, ...] = (), # Other modules whose compiled functions it calls
         parallel: bool = False,            # Whether its `prange` runs on all threads of Numba
     ):
-        fn = getattr(fn, "py_func", fn)            # of a function that is compiled already, its source
+        fn = getattr(fn, "py_func", fn)             # the source of what is compiled already
         self._numbers = fn.__code__.co_argcount - 3
         self._njit = partial(cached_njit, fn, uses=uses, parallel=parallel)
         self._compiled = cache(self._compile)

@@ -60,7 +60,7 @@ def _given(*args: Any) -> list:
 # %% ../../nbs/tools/simd.ipynb #simd-018
 _INT, _LONG, _BYTE = ir.IntType(32), ir.IntType(64), ir.IntType(8)
 
-def _call(b: Any, name: str, result: Any, *args: Any) -> Any:
+def _llvm_call(b: Any, name: str, result: Any, *args: Any) -> Any:
     "A call of LLVM's own function of that name."
     kind = ir.FunctionType(result, [x.type for x in args])
     return b.call(cgutils.get_or_insert_function(b.module, kind, name), args)
@@ -104,7 +104,7 @@ class _Matrix:
         lanes = ir.Constant(ir.VectorType(_LONG, self.vector.lanes), [*range(self.vector.lanes)])
         left = _spread(self.b, self.b.sub(self.shape[1], j), self.vector.lanes)
         args.insert(2 + (name == "store"), self.b.icmp_signed("<", lanes, left))
-        return _call(self.b, f"llvm.masked.{name}.{_suffix(self.vector)}.p0", result, *args)
+        return _llvm_call(self.b, f"llvm.masked.{name}.{_suffix(self.vector)}.p0", result, *args)
 
 # %% ../../nbs/tools/simd.ipynb #simd-020
 def _load(m, i, j): return m.b.load(m.at(i, j, m.kind), align=m.size)
@@ -196,7 +196,7 @@ def fma(typing, x, y, c):
     name = f"llvm.fmuladd.{_suffix(c.dtype.dtype)}"
     def emit(context, b, signature, args):
         xs, (ys,), cs = (_rows(b, z) for z in args)
-        def one(p, q, r): return _call(b, name, r.type, p, q, r)
+        def one(p, q, r): return _llvm_call(b, name, r.type, p, q, r)
         return _made(context, b, c, [[one(p, q, r) for q, r in zip(ys, row)]
                                      for (p,), row in zip(xs, cs)])
     return c(x, y, c), emit
@@ -238,7 +238,7 @@ def prefetch(typing, a, i, j, rows=1, vectors=1, level=1):
         m = _Matrix(context, b, a, args[0])
         for p in sum(m.places(args, rows, vectors), []):
             numbers = _INT(0), _INT(4 - _count(level)), _INT(1) # to read; how near; data
-            _call(b, "llvm.prefetch.p0", ir.VoidType(), m.at(*p, _BYTE), *numbers)
+            _llvm_call(b, "llvm.prefetch.p0", ir.VoidType(), m.at(*p, _BYTE), *numbers)
         return context.get_dummy_value()
     return types.void(a, types.intp, types.intp, *_given(rows, vectors, level)), emit
 

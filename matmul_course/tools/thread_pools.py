@@ -6,7 +6,7 @@
 __all__ = ['forked', 'threads', 'thread_counts', 'blas_name', 'blas_libraries']
 
 # %% ../../nbs/tools/thread_pools.ipynb #tools-thread-pools-003
-import os, sys
+import os, sys, threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib import import_module
@@ -22,10 +22,15 @@ def forked() -> bool:
     Such a child has none of its parent's threads, so it must run on a single one."""
     return os.getpid() != _imported_in
 
-def _torch_alone() -> None:
+_one_at_a_time = threading.RLock()     # who changes the numbers of threads
+
+def _alone() -> None:
+    "In a forked child: no lock that a lost thread holds, and torch on one thread."
+    global _one_at_a_time
+    _one_at_a_time = threading.RLock()
     if "torch" in sys.modules: sys.modules["torch"].set_num_threads(1)
 
-if hasattr(os, "register_at_fork"): os.register_at_fork(after_in_child=_torch_alone)
+if hasattr(os, "register_at_fork"): os.register_at_fork(after_in_child=_alone)
 
 # %% ../../nbs/tools/thread_pools.ipynb #tools-thread-pools-007
 @contextmanager
@@ -34,14 +39,15 @@ def threads(
 ) -> Iterator[None]:
     """Within the block all three libraries run on `n` threads; after it, on as many as before.
 
+    The numbers belong to the process, so a second thread waits until the first has left its block.
     It raises TypeError unless `n` is a whole number, and ValueError unless it lies between 1 and
     the number of threads that Numba was started with."""
     import numba, torch
     from threadpoolctl import threadpool_limits
     started_with = numba.config.NUMBA_NUM_THREADS  # type: ignore[attr-defined]
     n = as_whole("threads", n, 1, started_with)
-    was = torch.get_num_threads(), numba.get_num_threads()
-    with threadpool_limits(n):
+    with _one_at_a_time, threadpool_limits(n):
+        was = torch.get_num_threads(), numba.get_num_threads()
         _set_threads(n, n)
         try: yield
         finally: _set_threads(*was)
