@@ -60,9 +60,8 @@ def draw_rates(
     fig = Canvas(figsize=(7.3, 3.4), layout="constrained")
     ax = fig.subplots()
     for n, (name, line) in enumerate(rates.items()):
-        new = n == len(rates) - 1
-        ax.plot([*line], [*line.values()], "osD^vP"[n % 6] + "-", label=name, ms=7, mec=INK,
-                lw=2.2 if new else 1, color=C_COLOR if new else INK, mfc=C_COLOR if new else B_COLOR)
+        own = dict(lw=2.2, color=C_COLOR) if n == len(rates) - 1 else dict(lw=1, color=INK, mfc=B_COLOR)
+        ax.plot([*line], [*line.values()], "osD^vP"[n % 6] + "-", label=name, ms=7, mec=INK, **own)
     if limit is not None: ax.axhline(limit, color=MUTED, ls="--", lw=1)
     sizes = sorted({size for line in rates.values() for size in line})
     ax.set_xscale("log", base=2)

@@ -140,7 +140,8 @@ def draw_loops(
         for x, color, down, across in ((214, A_COLOR, m, k), (322, B_COLOR, k, n),
                                        (430, C_COLOR, m, n)):
             body += rect(x, y, w, h, fill=tint(color), stroke=INK)
-            body += rect(x + w * across[0], y + h * down[0], w * across[1], h * down[1], fill=color)
+            (left, wide), (top, high) = across, down
+            body += rect(x + w * left, y + h * top, w * wide, h * high, fill=color)
         body += text(16 + CHAR * len(code) / 2, y + h / 2, code)
         home = f"{kib(4 * size)} in {_home(4 * size, machine)}" if size else "registers" * bool(kept)
         body += text(640, y + h / 2 - 9, kept) + text(640, y + h / 2 + 11, home)

@@ -6,7 +6,7 @@
 __all__ = ['VECTOR_BYTES', 'VECTOR_REGISTERS', 'Vector', 'zeros', 'load', 'splat', 'store', 'load_part', 'splat_part',
            'store_part', 'fma', 'add', 'sum_lanes', 'prefetch', 'lanes', 'matrix']
 
-# %% ../../nbs/tools/simd.ipynb #simd-010
+# %% ../../nbs/tools/simd.ipynb #simd-005
 import os
 from collections.abc import Callable
 from typing import Any
@@ -19,7 +19,7 @@ from numba.core.imputils import impl_ret_borrowed
 from numba.extending import intrinsic
 from numba.np.arrayobj import make_array
 
-# %% ../../nbs/tools/simd.ipynb #simd-012
+# %% ../../nbs/tools/simd.ipynb #simd-007
 def _vector_bytes() -> int:
     "64, 32 or 16: what this processor has, or less where the environment variable says so."
     has = binding.get_host_cpu_features().get
@@ -34,7 +34,7 @@ def _vector_registers() -> int:
 VECTOR_BYTES = _vector_bytes()         # Width of a vector register
 VECTOR_REGISTERS = _vector_registers() # Number of vector registers
 
-# %% ../../nbs/tools/simd.ipynb #simd-016
+# %% ../../nbs/tools/simd.ipynb #simd-011
 class Vector(types.Type):
     "Numba's type of a SIMD vector of float32 or float64, as wide as the registers."
     def __init__(self, dtype: Any): # Numba's type of an element
@@ -57,7 +57,7 @@ def _given(*args: Any) -> list:
     "The types of arguments; one that was left out is the int of its default."
     return [types.intp if isinstance(x, int) else x for x in args]
 
-# %% ../../nbs/tools/simd.ipynb #simd-018
+# %% ../../nbs/tools/simd.ipynb #simd-013
 _INT, _LONG, _BYTE = ir.IntType(32), ir.IntType(64), ir.IntType(8)
 
 def _llvm_call(b: Any, name: str, result: Any, *args: Any) -> Any:
@@ -73,7 +73,7 @@ def _spread(b: Any, x: Any, lanes: int) -> Any:
 
 def _suffix(v: Vector) -> str: return f"v{v.lanes}f{v.dtype.bitwidth}" # as LLVM spells a type
 
-# %% ../../nbs/tools/simd.ipynb #simd-019
+# %% ../../nbs/tools/simd.ipynb #simd-014
 class _Matrix:
     "A matrix in LLVM's terms, from Numba's context, builder, array type and value."
     def __init__(self, context, b, kind, value):
@@ -106,7 +106,7 @@ class _Matrix:
         args.insert(2 + (name == "store"), self.b.icmp_signed("<", lanes, left))
         return _llvm_call(self.b, f"llvm.masked.{name}.{_suffix(self.vector)}.p0", result, *args)
 
-# %% ../../nbs/tools/simd.ipynb #simd-020
+# %% ../../nbs/tools/simd.ipynb #simd-015
 def _load(m, i, j): return m.b.load(m.at(i, j, m.kind), align=m.size)
 
 def _load_part(m, i, j):
@@ -123,7 +123,7 @@ def _store_part(m, x, i, j):
     with m.b.if_then(m.b.icmp_signed("<", i, m.shape[0])):
         m.masked("store", ir.VoidType(), x, m.at(i, j, m.kind), _INT(m.size), j)
 
-# %% ../../nbs/tools/simd.ipynb #simd-022
+# %% ../../nbs/tools/simd.ipynb #simd-017
 def _rows(b, block): return [cgutils.unpack_tuple(b, r) for r in cgutils.unpack_tuple(b, block)]
 
 def _made(context, b, kind, rows):
@@ -148,7 +148,7 @@ def _writing(write: Callable, a: Any, x: Any) -> tuple:
         return context.get_dummy_value()
     return types.void(a, types.intp, types.intp, x), emit
 
-# %% ../../nbs/tools/simd.ipynb #simd-024
+# %% ../../nbs/tools/simd.ipynb #simd-019
 @intrinsic(prefer_literal=True)
 def zeros(typing, like, rows=1, vectors=1):
     "In compiled code: a block of zeros, of the dtype of the matrix `like`."
@@ -171,7 +171,7 @@ def store(typing, a, i, j, x):
     "In compiled code: write the block x to `a`, from (i, j) on."
     return _writing(_store, a, x)
 
-# %% ../../nbs/tools/simd.ipynb #simd-026
+# %% ../../nbs/tools/simd.ipynb #simd-021
 @intrinsic(prefer_literal=True)
 def load_part(typing, a, i, j, rows=1, vectors=1):
     "In compiled code: as `load`, with zeros beyond the last column and the last row repeated."
@@ -187,7 +187,7 @@ def store_part(typing, a, i, j, x):
     "In compiled code: as `store`, for as much of the block x as lies inside `a`."
     return _writing(_store_part, a, x)
 
-# %% ../../nbs/tools/simd.ipynb #simd-030
+# %% ../../nbs/tools/simd.ipynb #simd-025
 @intrinsic
 def fma(typing, x, y, c):
     """In compiled code: `c + x * y`, rounded once where the processor can.
@@ -209,7 +209,7 @@ def add(typing, x, y):
         return _made(context, b, x, [[b.fadd(p, q) for p, q in zip(*rows)] for rows in pairs])
     return x(x, y), emit
 
-# %% ../../nbs/tools/simd.ipynb #simd-032
+# %% ../../nbs/tools/simd.ipynb #simd-027
 @intrinsic
 def sum_lanes(typing, x):
     """In compiled code: a block (R, 1). Lane v of row r is the sum of the lanes of `x[r][v]`.
@@ -230,7 +230,7 @@ def _lane_sums(b, vectors):
         vectors = [b.fadd(half(x, y, 0), half(x, y, 1)) for x, y in pairs]
     return vectors[0]
 
-# %% ../../nbs/tools/simd.ipynb #simd-036
+# %% ../../nbs/tools/simd.ipynb #simd-031
 @intrinsic(prefer_literal=True)
 def prefetch(typing, a, i, j, rows=1, vectors=1, level=1):
     "In compiled code: ask for the cache lines of a block, into the cache of that level (1 or 2)."
