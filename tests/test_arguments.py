@@ -90,7 +90,7 @@ CALLS = {
     "profile": ((copy, 1, 32, X, X.copy()), LAUNCH), "gpu_named": (("A100",), {}),
     "draw_tiles": ((0,), dict(step=whole(0))), "draw_block_steps": ((np.ones((4, 4)), np.ones((4, 4))), {}),
     "grid_of": ((2, 4, 4), SHAPE), "draw_shares": (([0, 50, 100], [0, 100]), {}),
-    "which_rung": ((A, B, 1), dict(a=matrix, threads=none_or(whole(1)))),
+    "which_rung": ((A, B), MATRICES),
 } | {r.fn.__name__: ((A, B), MATRICES) for r in rungs().values()}
 
 class Named:

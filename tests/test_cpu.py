@@ -1,15 +1,14 @@
 "The fast CPU rungs: every edge size, no access outside the operands, any strides, NaN, threads, stale caches."
 import os, shutil, subprocess, sys
-import numba, numpy as np, pytest
-from numba import njit
-from matmul_course import registers, threads
+import numba, numpy as np, pytest, torch
+from matmul_course import memory, registers, shapes, threads
 from matmul_course.tools.checks import error_bound
+from matmul_course.tools.simd import VECTOR_BYTES
 from matmul_course.app.ladder import rungs
 from matmul_course.tools.thread_pools import threads as with_threads
 
-FAST = "packed", "tile", "parallel", "skinny", "matmul"
-OWN = dict(small=lambda a, b: threads.small_kernel()(a, b), wide=lambda a, b: threads.KERNELS["wide"](a, b))
-KERNELS = {name: rungs()[name].fn for name in FAST} | OWN
+FAST = "packed", "tile", "parallel", "skinny", "wide", "matmul"
+KERNELS = {name: rungs()[name].fn for name in FAST}
 every = pytest.mark.parametrize("name", FAST)
 CANARY = np.nan # no sum that contains one is inside a bound, not even times zero
 
@@ -41,13 +40,18 @@ def sizes(axis):
 
 def calls(dtype):
     "name -> f(a, b, c) on operands of any strides."
-    dtype = np.dtype(dtype)
-    width = registers.TILE_VECTORS * registers.VECTOR_BYTES // dtype.itemsize
-    return dict(packed=lambda a, b, o: registers._packed(a, b, o, 8),
-                tile=lambda a, b, o: registers._tiled(a, b, o, 24, 2 * width),
+    width = 2 * VECTOR_BYTES // np.dtype(dtype).itemsize
+    def skinny(a, b, o):
+        "Two parts where there are rows enough, as with two threads."
+        kernel, R = shapes._skinny(-(-b.shape[1] // -(-b.shape[1] // 5)))
+        if len(a) < 2 * R: return shapes._fill_skinny(a, b, o)
+        kernel(a, b, o, 2)
+    return dict(packed=lambda a, b, o: registers._packed(a, b, o, 24, 2 * width),
+                tile=registers.fill_tiled,
                 parallel=lambda a, b, o: threads._blocks(a, b, o, 2, 2, 32, width),
-                skinny=lambda a, b, o: threads._skinny(a, b, o, 2, 10 if a.shape[0] % 2 else 5),
-                wide=lambda a, b, o: threads._wide(a, b, o, 2, 16))
+                direct=lambda a, b, o: threads._blocks(a, b, o, 2, 2, 0, 0),
+                skinny=skinny,
+                wide=lambda a, b, o: shapes._wide(*shapes.wide_tile(len(a)))(a, b, o, 2, 16))
 
 def framed(M, N, dtype):
     "A C-contiguous (M, N) with canaries before and behind it in memory."
@@ -55,7 +59,7 @@ def framed(M, N, dtype):
     room = np.full(M * N + 2 * pad, CANARY, dtype)
     return room[pad:pad + M*N].reshape(M, N), room, pad
 
-@pytest.mark.parametrize("name", ["packed", "tile", "parallel", "skinny", "wide"])
+@pytest.mark.parametrize("name", ["packed", "tile", "parallel", "direct", "skinny", "wide"])
 def test_every_edge_size_between_canaries(name):
     rng, dtype = np.random.default_rng(0), np.float32
     run = calls(dtype)[name]
@@ -72,13 +76,13 @@ def test_every_edge_size_between_canaries(name):
                 assert np.isnan(room[:pad]).all() and np.isnan(room[-pad:]).all(), f"{(M, K, N)}: wrote outside C"
     assert room_a.tobytes() == was[0].tobytes() and room_b.tobytes() == was[1].tobytes(), "an operand was changed"
 
-def test_the_small_kernel_on_every_edge_size():
-    rng, run = np.random.default_rng(0), threads.small_kernel()
+def test_the_short_way_on_every_edge_size():
+    rng = np.random.default_rng(0)
     pool = numbers(rng, 1, 70*70, np.float32)[0]
     for axis in range(3):
         for M, K, N in sizes(axis):
             a, b = pool[:M*K].reshape(M, K), pool[-K*N:].reshape(K, N)
-            assert_close(run(a, b), a, b)
+            assert_close(shapes.matmul(a, b), a, b)
 
 @pytest.mark.skipif(sys.platform == "win32", reason="memory protection is set through mmap and libc")
 def test_nothing_is_read_past_a_page_that_may_not_be_read():
@@ -143,7 +147,7 @@ def test_what_is_not_finite_goes_through_as_in_numpy(name, shape):
     got = rungs()[name](a, b)
     for kind in (np.isnan, np.isposinf, np.isneginf): np.testing.assert_array_equal(kind(got), kind(want))
 
-def test_no_flag_allows_more_than_contraction(): assert registers.CONTRACT_ONLY == {"contract"}
+def test_no_flag_allows_more_than_contraction(): assert memory.CONTRACT_ONLY == {"contract"}
 
 @every
 def test_the_same_numbers_for_the_same_threads(name):
@@ -154,22 +158,53 @@ def test_the_same_numbers_for_the_same_threads(name):
             first = rungs()[name](a, b)
             for _ in range(5): np.testing.assert_array_equal(rungs()[name](a, b), first)
 
-@pytest.mark.parametrize("width", [16, 32, 64])
-@pytest.mark.parametrize("dtype", [np.float32, np.float64])
-def test_any_vector_width_is_right(width, dtype):
-    tile, rng = registers.tile, np.random.default_rng(5)
-    @njit(fastmath=registers.CONTRACT_ONLY)
-    def masked(a, b, c): tile(a, b, c, False, 0, 5, 2, width, 1, 2)
-    @njit(fastmath=registers.CONTRACT_ONLY)
-    def full(a, b, c): tile(a, b, c, True, 0, 5, 2, width, 0, 1)
-    most = 2 * width // np.dtype(dtype).itemsize
-    for m, K, n in ((1, 1, 1), (3, 7, most - 1), (5, 8, most), (5, 0, most)):
-        a, b, c = numbers(rng, m, K, dtype), numbers(rng, K, n, dtype), np.full((m, n), 7, dtype)
-        masked(a, b, c)
-        assert (np.abs(c - a @ b) <= 2 * error_bound(a, b)).all()
-        if (m, n) == (5, most):
-            full(a, b, c)
-            assert (np.abs(c - 2 * (a @ b)) <= 4 * error_bound(a, b) + 4e-7 * np.abs(a @ b)).all()
+WORDS = """import sys; sys.path.insert(0, {here!r})
+import numpy as np
+from numba import njit
+from matmul_course.tools.simd import *
+assert VECTOR_BYTES == {width} and VECTOR_REGISTERS in (16, 32)
+@njit
+def edge(a, b, c):
+    a, b, c = matrix(a), matrix(b), matrix(c)
+    total = zeros(c, 5, 2)
+    for k in range(a.shape[1]): total = fma(splat_part(a, 0, k, 5), load_part(b, k, 0, 1, 2), total)
+    store_part(c, 0, 0, add(load_part(c, 0, 0, 5, 2), total))
+@njit
+def sums(a, c): store_part(c, 0, 0, sum_lanes(load_part(a, 0, 0, 3, 2)))
+rng = np.random.default_rng(5)
+for dtype, most in ((np.float32, {width} // 2), (np.float64, {width} // 4)):
+    for m, K, n in ((1, 1, 1), (3, 7, most - 1), (5, 8, most), (5, 0, most), (2, 3, most // 2 + 1)):
+        room = np.full((m + 2, n + 2), np.nan, dtype)
+        a, b, c = rng.standard_normal((m, K)).astype(dtype), rng.standard_normal((K, n)).astype(dtype), room[1:-1, 1:-1]
+        c[:] = 7
+        edge(a, b, c)
+        assert np.abs(c - 7 - a @ b).max(initial=0) < (1e-4 if dtype == np.float32 else 1e-12)
+        assert np.isnan(room).sum() == room.size - c.size
+    a, c = rng.standard_normal((3, most)).astype(dtype), np.zeros((3, 2), dtype)
+    sums(a, c)
+    assert np.abs(c - a.reshape(3, 2, -1).sum(2)).max() < 1e-5"""
+
+PRODUCTS = """import sys; sys.path.insert(0, {here!r})
+import numpy as np, matmul_course as m
+from matmul_course.tools.simd import VECTOR_BYTES
+assert VECTOR_BYTES == {width}
+for fn in (m.matmul_tile, m.matmul_packed, m.matmul_parallel, m.matmul_skinny, m.matmul_wide, m.matmul):
+    m.check_matmul(fn, dtype=np.float32)"""
+
+def narrow(code, width):
+    env = os.environ | dict(MATMUL_COURSE_VECTOR_BYTES=str(width))
+    code = code.format(width=width, here=os.path.dirname(__file__))
+    run = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True)
+    assert run.returncode == 0, run.stderr[-2000:]
+
+WIDTHS = [width for width in (16, 32, 64) if width <= VECTOR_BYTES]
+
+@pytest.mark.parametrize("width", WIDTHS)
+def test_the_words_are_right_at_any_width(width): narrow(WORDS, width)
+
+@pytest.mark.slow
+@pytest.mark.parametrize("width", WIDTHS[:-1])
+def test_products_are_right_at_any_width(width): narrow(PRODUCTS, width)
 
 @pytest.mark.parametrize("n", range(1, 17))
 def test_cuts_and_grids_cover_everything_once(n):
@@ -182,31 +217,59 @@ def test_cuts_and_grids_cover_everything_once(n):
         r, c = threads.grid_of(n, M, N)
         assert r * c == n
 
-def test_which_rung_says_what_runs(monkeypatch):
+def test_the_rule_says_what_runs(monkeypatch):
     ran = []
     def noted(name, kernel): return lambda a, b: ran.append(name) or kernel(a, b)
-    monkeypatch.setattr(threads, "KERNELS", {name: noted(name, kernel) for name, kernel in threads.KERNELS.items()})
-    for M, K, N in ((1000, 784, 10), (8, 9000, 512), (300, 300, 320), (33, 2000, 77), (40, 4000, 30), (65, 100, 90)):
+    monkeypatch.setattr(shapes, "KERNELS", {name: noted(name, kernel) for name, kernel in shapes.KERNELS.items()})
+    names = set()
+    for M, K, N in ((1000, 784, 10), (8, 9000, 512), (300, 300, 320), (33, 2000, 77), (40, 4000, 30), (65, 300, 90), (200, 100, 100)):
         a, b = np.ones((M, K), np.float32), np.ones((K, N), np.float32)
-        assert (threads.matmul(a, b) == K).all()
-        assert ran == [threads.which_rung(a, b)]
-        ran.clear()
-    assert threads.which_rung(np.ones((5, 784), np.float32), np.ones((784, 10), np.float32)) == "small"
+        assert (shapes.matmul(a, b) == K).all()
+        assert ran == [shapes.which_rung(a, b).name] and shapes.which_rung(a, b).why
+        names.add(ran.pop())
+    assert {rule.name for rule in shapes.RULES} == set(shapes.KERNELS) >= names >= {"skinny", "wide", "parallel"}
+    assert shapes.which_rung(np.ones((5, 784), np.float32), np.ones((784, 10), np.float32)).name == "small"
+
+def test_no_library_is_called(monkeypatch):
+    "Not for any shape: torch.matmul and np.matmul would raise."
+    def forbidden(*args, **options): raise AssertionError("a library was called")
+    for module, names in ((torch, ("matmul", "mm", "einsum")), (np, ("matmul", "dot", "einsum"))):
+        for name in names: monkeypatch.setattr(module, name, forbidden)
+    for M, K, N in ((5, 784, 10), (1000, 784, 10), (8, 9000, 512), (300, 300, 320)):
+        a, b = np.ones((M, K), np.float32), np.ones((K, N), np.float32)
+        assert (shapes.matmul(a, b) == K).all() and (shapes.matmul(torch.from_numpy(a), torch.from_numpy(b)) == K).all()
+
+@every
+def test_a_product_has_a_gradient(name):
+    for M, K, N in ((3, 5, 4), (70, 300, 7)):
+        a, b = (torch.randn(*s, requires_grad=True) for s in ((M, K), (K, N)))
+        g = torch.randn(M, N)
+        (rungs()[name](a, b) * g).sum().backward()
+        assert torch.allclose(a.grad, g @ b.detach().T, atol=1e-3) and torch.allclose(b.grad, a.detach().T @ g, atol=1e-3)
+
+@every
+def test_autocast_and_the_default_dtype_change_nothing(name):
+    a, b = torch.randn(70, 300), torch.randn(300, 7)
+    want = rungs()[name](a, b)
+    with torch.autocast("cpu", torch.bfloat16): assert torch.equal(rungs()[name](a, b), want)
+    torch.set_default_dtype(torch.float64)
+    try: assert torch.equal(rungs()[name](a, b), want)
+    finally: torch.set_default_dtype(torch.float32)
 
 @pytest.mark.slow
 def test_an_edit_in_another_module_is_noticed(root, tmp_path):
-    "threads.py compiles calls into registers.py: after an edit there, its kernels are compiled again. A comment is edit enough."
+    "shapes.py compiles calls into registers.py: after an edit there, its kernels are compiled again. A comment is edit enough."
     shutil.copytree(root/"matmul_course", tmp_path/"matmul_course", ignore=shutil.ignore_patterns("__pycache__", "nbs"))
-    code = ("import numpy as np; from matmul_course.threads import matmul_parallel, matmul_skinny, small_kernel, __file__ as path\n"
-            "x = np.ones((3, 3), np.float32); products = [fn(x, x)[0, 0] for fn in (matmul_parallel, matmul_skinny, small_kernel())]\n"
+    code = ("import numpy as np; from matmul_course.shapes import matmul_skinny, matmul_wide, __file__ as path\n"
+            "x = np.ones((30, 30), np.float32); products = [fn(x, x)[0, 0] for fn in (matmul_skinny, matmul_wide)]\n"
             "print(path, *set(products), sep='|')")
     env = os.environ | dict(PYTHONPATH=str(tmp_path), NUMBA_CACHE_DIR=str(tmp_path/"cache"))  # with NUMBA_OPT=0 Numba would keep nothing
     def kept():
-        "The files with machine code of threads.py after a run, and when they were written."
+        "The files with machine code of shapes.py after a run, and when they were written."
         run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=env, cwd=tmp_path)
-        assert run.returncode == 0 and run.stdout.strip() == f"{tmp_path/'matmul_course'/'threads.py'}|3.0", run.stdout + run.stderr
-        return {(p.name, p.stat().st_mtime_ns) for p in (tmp_path/"cache").rglob("threads.*.nbc")}
+        assert run.returncode == 0 and run.stdout.strip() == f"{tmp_path/'matmul_course'/'shapes.py'}|30.0", run.stdout + run.stderr
+        return {(p.name, p.stat().st_mtime_ns) for p in (tmp_path/"cache").rglob("shapes.*.nbc")}
     first = kept()
-    assert len(first) >= 3 and kept() == first                          # the second run finds all of it
+    assert len(first) >= 2 and kept() == first                          # the second run finds all of it
     with open(tmp_path/"matmul_course"/"registers.py", "a", encoding="utf-8") as f: f.write("# another line\n")
-    assert len(kept() - first) >= 3                                     # for each of the three kernels
+    assert len(kept() - first) >= 2                                     # for each of the two kernels

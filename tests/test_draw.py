@@ -480,7 +480,8 @@ from collections import namedtuple
 Caches = namedtuple('Caches', 'l1 l2 l3')
 a, b = np.arange(6).reshape(3, 2) / 7, np.arange(8).reshape(2, 4) - 3
 out = [draw_matmul_steps(a, b), draw_broadcast_steps(a, b[:, :1].T), draw_matmul(a, b, 1, 2), draw_digit(np.arange(784) % 256),
-       draw_dot(a[0], b[:, 0]), draw_layers(a, b), draw_layout(a), draw_inner("kij"), draw_loops(8, 64, Caches(1, 2, 3)), draw_shares([0, 4], [0, 2, 4]),
+       draw_dot(a[0], b[:, 0]), draw_layers(a, b), draw_layout(a), draw_inner("kij"),
+       draw_loops(8, 64, Caches(1, 2, 3)), draw_shares([0, 4], [0, 2, 4]),
        draw_blocks(3, 5, (2, 2)), draw_tiles(1), draw_block_steps(a[:2], a[:2].T), draw_occupancy(32, 64, 0.5)]
 print(hashlib.sha256("".join(o._repr_html_() for o in out).encode()).hexdigest(), "torch" in sys.modules, "matplotlib" in sys.modules)
 """

@@ -45,7 +45,7 @@ def test_from_four_threads_at_once(name):
 def test_from_four_threads_on_numbas_own_queue():
     "The one that a Mac has. It ends a process in which two callers enter it at once."
     code = ("from concurrent.futures import ThreadPoolExecutor; import numba, test_processes as t\n"
-            "for name in ('parallel', 'skinny', 'matmul'):\n"
+            "for name in ('parallel', 'skinny', 'wide', 'matmul'):\n"
             "    with ThreadPoolExecutor(4) as pool: list(pool.map(lambda seed: t.products(name, seed), range(8)))\n"
             "print(numba.threading_layer())")
     env = os.environ | dict(NUMBA_THREADING_LAYER="workqueue", PYTHONPATH=os.pathsep.join([os.path.dirname(__file__), *sys.path]))
