@@ -103,23 +103,23 @@ def matmul_skinny(
     "`a @ b` for few columns: A is read once. ValueError where the shapes do not fit."
     return fill_product(a, b, _fill_skinny)
 
-# %% ../nbs/10_shapes.ipynb #10-shapes-048
+# %% ../nbs/10_shapes.ipynb #10-shapes-051
 @cached_njit
 def tile_ahead(
-    a, b, c,    # (m, K) @ (K, V vectors) -> (m, V vectors), m up to R
-    next_block, # (1, any): the next block of B, as one row
-    first: int, # Element of next_block from which on V vectors are asked for in each step
-    R: int,     # Rows, a constant
-    V: int,     # Vectors side by side, a constant
+    a, b, c, # (m, K) @ (K, V vectors) -> (m, V vectors), m up to R
+    below,   # What lies under b, with rows as far apart; need not exist
+    R: int,  # Rows, a constant
+    V: int,  # Vectors side by side, a constant
 ):
-    "Add `a @ b` to c, and ask for a part of the next block of B, in the order of memory."
-    total, width = load_part(c, 0, 0, literally(R), literally(V)), V * lanes(c)
+    "Add `a @ b` to c, and ask for all lines of the K rows under b."
+    total = load_part(c, 0, 0, literally(R), literally(V))
     for k in range(a.shape[1]):
-        prefetch(next_block, 0, first + k * width, 1, V, 2)
+        prefetch(below, k, 0, 1, V, 2)
+        prefetch(below, k, V * lanes(c) - 1, 1, 1, 2)
         total = fma(splat_part(a, 0, k, R), load(b, k, 0, 1, V), total)
     store_part(c, 0, 0, total)
 
-# %% ../nbs/10_shapes.ipynb #10-shapes-053
+# %% ../nbs/10_shapes.ipynb #10-shapes-055
 @lru_cache
 def _wide(R, V):
     "The kernel for strips of R rows of A and V vectors of B."
@@ -132,10 +132,12 @@ def _wide(R, V):
             for k in range(K * t // parts, end, depth):
                 d = min(depth, end - k)
                 for j in range(0, N, width):
-                    b, ahead = B[k:k+d, j:j+width], B[k+d:k+d+1]
+                    b, below = B[k:k+d, j:j+width], B[k+d:, j:j+width]
+                    if b.shape[1] < width:
+                        for r in range(d): prefetch(below, r, 0, 1, V, 2)
                     for i in range(0, M, R):
                         a, c = A[i:i+R, k:k+d], own[i:i+R, j:j+width]
-                        if c.shape[1] == width: tile_ahead(a, b, c, ahead, j * d, R, V)
+                        if c.shape[1] == width: tile_ahead(a, b, c, below, R, V)
                         else: edge_tile(a, b, c, 0, 0, True, R, V)
         for i in range(M):
             for j in range(N):
@@ -158,7 +160,7 @@ def _fill_wide(a, b, c):
     depth = 32 if R == 2 else 64
     _wide(R, V)(a, in_rows(b), c, min(numba.get_num_threads(), -(-len(b) // depth)), depth)
 
-# %% ../nbs/10_shapes.ipynb #10-shapes-054
+# %% ../nbs/10_shapes.ipynb #10-shapes-056
 @rung("wide", takes="numpy")
 @operands("numpy")
 def matmul_wide(
@@ -170,7 +172,7 @@ def matmul_wide(
     The order of the sums depends on the number of threads, and on nothing else."""
     return fill_product(a, b, _fill_wide)
 
-# %% ../nbs/10_shapes.ipynb #10-shapes-064
+# %% ../nbs/10_shapes.ipynb #10-shapes-066
 @dataclass(frozen=True)
 class Rule:
     "One line of the dispatcher."
@@ -192,7 +194,7 @@ RULES = (
     Rule("parallel", lambda M, K, N, threads: True,
          "tiles from a packed B, and a block of C for each thread"))
 
-# %% ../nbs/10_shapes.ipynb #10-shapes-065
+# %% ../nbs/10_shapes.ipynb #10-shapes-067
 KERNELS: dict[str, Callable[..., np.ndarray]] = { # name -> function of two arrays that fit
     "skinny": partial(fill_product, fill=_fill_skinny),
     "small": partial(fill_product, fill=fill_tiled),
@@ -214,7 +216,7 @@ def which_rung(
     matmul_shape(a, b)
     return _rule(a, b)
 
-# %% ../nbs/10_shapes.ipynb #10-shapes-072
+# %% ../nbs/10_shapes.ipynb #10-shapes-074
 NATIVE = np.dtype(np.float32), np.dtype(np.float64) # in the byte order of this machine
 
 @operands("numpy")
