@@ -88,8 +88,8 @@ def _skinny(V):
 
 def _fill_skinny(a, b, c):
     "c = a @ b, rows of a shared out to the threads, columns of b in groups of five or fewer."
-    (M, N), groups = c.shape, -(-c.shape[1] // 5)
-    kernel, R = _skinny(-(-N // groups))
+    M, N = c.shape
+    kernel, R = _skinny(-(-N // -(-N // 5)))                 # 6 columns are two groups of 3
     if M < R: return fill_tiled(a, b, c)
     kernel(in_rows(a), b, c, min(numba.get_num_threads(), M // R))
 
@@ -202,8 +202,8 @@ KERNELS: dict[str, Callable[..., np.ndarray]] = { # name -> function of two arra
     "parallel": partial(fill_product, fill=fill_blocks)}
 
 def _rule(a, b) -> Rule:
-    M, K, N, threads = *a.shape, b.shape[1], numba.get_num_threads()
-    return next(rule for rule in RULES if rule.holds(M, K, N, threads))
+    sizes = *a.shape, b.shape[1], numba.get_num_threads()
+    return next(rule for rule in RULES if rule.holds(*sizes))
 
 def which_rung(
     a: np.ndarray | torch.Tensor, # Left operand, (M, K)

@@ -11,7 +11,7 @@ __all__ = ['round_of_lane_sums', 'kernel_by_shape', 'QUESTIONS', 'even_and_odd',
 import numpy as np
 from ..app.exercises import Case, Exercise, Way
 from ..app.predictions import Question, Questions
-from ..shapes import LARGE, ONE_THREAD, RULES
+from ..shapes import RULES
 
 # %% ../../nbs/solutions/10_shapes.ipynb #sol-10-shapes-005
 def even_and_odd(vectors):

@@ -67,12 +67,10 @@ def draw_ratios(
         ax.plot(*zip(*rows), "oDs^"[n % 4], ms=7, mec=INK, label=kind, alpha=0.9,
                 mfc=(C_COLOR, A_COLOR, B_COLOR, PAPER)[n % 4])
     ax.axvline(1, color=MUTED, lw=1, zorder=0)
-    most = max(ratio for row in ratios.values() for ratio in row.values())
     ax.set(yticks=range(len(ratios)), yticklabels=[*ratios], ylim=(len(ratios) - 0.5, -0.5))
-    if log:
-        ax.set_xscale("log")
-        ax.xaxis.set_major_formatter("{x:g}")
-    else: ax.set_xlim(0, 1.05 * max(most, 1))
+    if log: ax.set_xscale("log")
+    else: ax.set_xlim(0, None)
+    ax.xaxis.set_major_formatter("{x:g}")
     ax.grid(color=LINE, alpha=0.25)
     ax.tick_params(colors=MUTED, labelcolor=INK)
     ax.spines[["top", "right", "left"]].set_visible(False)
