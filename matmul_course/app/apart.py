@@ -30,16 +30,16 @@ def alone(
     checks. ValueError where there is no such rung, and where a size or a number of threads is
     below 1; RuntimeError with the last line of what the process said where it failed."""
     rungs()
-    rung, shapes = LADDER.taught[one_of("name", name, LADDER.taught)], [*map(tuple, shapes)]
+    rung = LADDER.taught[one_of("name", name, LADDER.taught)]
     for n in threads: as_whole("threads", n, 1)
     for n in (n for shape in shapes for n in shape): as_whole("shapes", n, 1)
-    asked = json.dumps([rung.fn.__module__, name, shapes, [*threads], seconds])
+    asked = json.dumps([rung.fn.__module__, name, [*shapes], [*threads], seconds])
     run = subprocess.run([sys.executable, "-c", "import matmul_course.app.apart as a; a.reply()"],
                          input=asked, capture_output=True, text=True,
                          env=os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))})
     if run.returncode: raise RuntimeError(f"{name}: {run.stderr.strip().splitlines()[-1]}")
     times = iter(json.loads(run.stdout.splitlines()[-1]))
-    return {(n, shape): Timing(*next(times)) for shape in shapes for n in threads}
+    return {(n, (M, K, N)): Timing(*next(times)) for M, K, N in shapes for n in threads}
 
 def reply() -> None:
     "In the process of one contender: read from stdin what is asked, and print the times."

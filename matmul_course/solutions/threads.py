@@ -10,9 +10,9 @@ __all__ = ['shared_lines', 'rows_in_parallel', 'how_far_it_scales', 'QUESTIONS',
            'memory_left_out_of_one', 'upside_down']
 
 # %% ../../nbs/solutions/09_threads.ipynb #sol-09-threads-004
+from types import FunctionType
 import numpy as np
 from numba import prange
-from types import FunctionType
 from ..app.exercises import Case, Exercise, Way, python_function
 from ..app.predictions import Question, Questions
 
@@ -162,7 +162,7 @@ rows_in_parallel = Exercise(
            "`for i in prange(a.shape[0]):`, and the rest is `ikj`."],
     solution="09_threads.ipynb#Rows-in-parallel")
 
-# %% ../../nbs/solutions/09_threads.ipynb #sol-09-threads-026
+# %% ../../nbs/solutions/09_threads.ipynb #sol-09-threads-029
 def time_by_time(flop, moved, rate, bandwidth, waking, threads):
     one = max(flop / rate, moved / bandwidth)
     several = max(flop / (rate * threads), moved / bandwidth) + waking * (threads > 1)
@@ -174,7 +174,7 @@ def by_cases(flop, moved, rate, bandwidth, waking, threads):
     if memory >= arithmetic: return memory / (memory + waking)
     return arithmetic / (max(arithmetic / threads, memory) + waking)
 
-# %% ../../nbs/solutions/09_threads.ipynb #sol-09-threads-028
+# %% ../../nbs/solutions/09_threads.ipynb #sol-09-threads-031
 def as_many_as_threads(flop, moved, rate, bandwidth, waking, threads):
     "the speed-up was taken to be the number of threads"
     return float(threads)
@@ -204,7 +204,7 @@ def upside_down(flop, moved, rate, bandwidth, waking, threads):
     "the time on several threads was divided by the time on one"
     return 1 / time_by_time(flop, moved, rate, bandwidth, waking, threads)
 
-# %% ../../nbs/solutions/09_threads.ipynb #sol-09-threads-029
+# %% ../../nbs/solutions/09_threads.ipynb #sol-09-threads-032
 def _drawn_programs():
     rng = np.random.default_rng()
     for _ in range(4):
@@ -224,8 +224,8 @@ def _scale_cases():
         yield Case(said, program, times[0] / times[1], 1e-9 * times[0] / times[1])
 
 how_far_it_scales = Exercise(
-    "**How far it scales.** A program does `flop` operations and moves `moved` bytes. A thread does "
-    "`rate` FLOP/s, and n threads do n times as many. Memory moves `bandwidth` byte/s for all "
+    "**How far it scales.** A program does `flop` operations and moves `moved` bytes. A thread "
+    "does `rate` FLOP/s, and n threads do n times as many. Memory moves `bandwidth` byte/s for all "
     "threads together, however many there are. The operations and the moves overlap, so the slower "
     "of the two sets the time. With more than one thread, a parallel loop takes another `waking` "
     "seconds. Return the speed-up on `threads` threads.",
@@ -237,19 +237,17 @@ how_far_it_scales = Exercise(
            "`+ waking`."],
     solution="09_threads.ipynb#How-far-it-scales")
 
-# %% ../../nbs/solutions/09_threads.ipynb #sol-09-threads-032
+# %% ../../nbs/solutions/09_threads.ipynb #sol-09-threads-035
 QUESTIONS = Questions(
     slots_of_a_line=Question(
-        "Counters of 8 bytes stand in an array that begins at the edge of a cache line of 64 bytes. "
-        "How many bytes apart do they have to be at least, so that no two of them share a line?",
-        "64", "Two counters that are closer than the length of a line share one somewhere.",
-        choices=("8", "16", "32", "64", "128")),
+        "An array of slots of 8 bytes begins at the edge of a cache line of 64 bytes, and every "
+        "n-th slot holds a counter. What is the smallest n with which no two counters share a line?", 64 // 8,
+        "A line holds eight slots, so one in eight is the only one of its line."),
     reads_of_a_grid=Question(
-        "C is cut into 2 rows and 8 columns of blocks, one block for each of 16 threads. By how many "
+        "C is cut into 2 rows and 8 columns of blocks, one for each of 16 threads. By how many "
         "threads is a number of A read, and by how many a number of B? (Two numbers.)", (8, 2),
-        "A row of A is needed by all blocks of a row, which are 8, and a column of B by all blocks "
-        "of a column, which are 2."),
+        "A row of A is needed by the 8 blocks of a row, and a column of B by the 2 of a column."),
     same_bits=Question(
-        "Is the product on several threads equal to the one on a single thread, to the last bit?",
-        "yes", "A number of C has the same terms in the same order, whichever block it is in.",
-        choices=("yes", "no")))
+        "Is the product on several threads the same as the one on a single thread, bit by bit?",
+        "equal", "A number of C has the same terms in the same order, whichever block it is in.",
+        choices=("equal", "equal up to rounding", "different in each run")))
