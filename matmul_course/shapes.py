@@ -75,7 +75,7 @@ def _skinny(V):
     R = min(6, SUMS // V)
     def skinny(A, B, C, parts):
         A, B, C = matrix(A), matrix(B), matrix(C)
-        (M, K), N, b = A.shape, B.shape[1], packed_columns(B, V)
+        (M, K), b = A.shape, packed_columns(B, V)
         for t in prange(parts):
             i, m = M * t // parts, M * (t + 1) // parts
             while i < m:

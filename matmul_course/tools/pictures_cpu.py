@@ -161,21 +161,24 @@ def draw_shares(
     rows: Sequence[int], # Where each thread's rows of C begin, in order, and at last M
     cols: Sequence[int], # Where their columns begin, and at last N
 ) -> Figure:
-    """C, cut into a block for each thread, and drawn as wide as it is high, whatever its shape.
-    The title says how many blocks there are, and which share of C the largest has. ValueError for
-    cuts that do not begin with 0 or that fall."""
+    """C, cut into a block for each thread, and drawn to scale, but for a side that would be under a
+    sixth of the other: the title then says so. The title also says how many blocks there are, and
+    which share of C the largest has. ValueError for cuts that do not begin with 0 or that fall."""
     rows, cols = _cuts("rows", rows), _cuts("cols", cols)
     M, N, down, across = rows[-1], cols[-1], len(rows) - 1, len(cols) - 1
-    body, side = "", 240                                                   # px
+    high, wide = (240 * max(n / max(M, N), 1 / 6) for n in (M, N))         # px
+    body = ""
     for t in range(down * across):
         r, c = divmod(t, across)
-        x, y = 16 + side * cols[c] / N, 30 + side * rows[r] / M
-        wide, high = side * (cols[c + 1] - cols[c]) / N, side * (rows[r + 1] - rows[r]) / M
-        body += rect(x, y, wide, high, fill=tint(C_COLOR, 0.5 + 0.5 * ((r + c) % 2)), stroke=INK)
-        body += text(x + wide / 2, y + high / 2, f"thread {t}", 11) if high > 12 < wide / 4 else ""
+        x, y = 16 + wide * cols[c] / N, 30 + high * rows[r] / M
+        w, h = wide * (cols[c + 1] - cols[c]) / N, high * (rows[r + 1] - rows[r]) / M
+        body += rect(x, y, w, h, fill=tint(C_COLOR, 0.5 + 0.5 * ((r + c) % 2)), stroke=INK)
+        name = f"thread {t}" if w > 48 else f"{t}"
+        body += text(x + w / 2, y + h / 2, name, 11) if h > 12 and w > 16 else ""
     most = max(np.diff(rows)) * max(np.diff(cols)) / (M * N)
     title = f"C ({M}, {N}): {down} by {across} blocks; the largest is {most:.1%} of C"
-    return Figure(body + text(16, 14, title, 12, text_anchor="start"), 560, 284, title)
+    if max(M, N) > 6 * min(M, N): title += " (not to scale)"
+    return Figure(body + text(16, 14, title, 12, text_anchor="start"), 560, 44 + high, title)
 
 # %% ../../nbs/tools/pictures_cpu.ipynb #tools-pictures-cpu-new-02
 def draw_layouts(
