@@ -133,7 +133,7 @@ def draw_loops(
              ("for i: six rows of A", half, half, strip, f"six rows, {depth} deep", 6 * depth),
              ("for p: a panel of B", strip, half, strip, f"panel {depth} × {2*lanes}",
               2 * lanes * depth),
-             ("for k: 12 fma", strip, (.3, .04), strip, f"sums 6 × {2*lanes}", 0)]
+             ("for k: 12 fma", strip, (.3, .04), strip, f"sums 6 × {2*lanes}, registers", 0)]
     body, w, h = "", 92, 52
     for row, (code, n, k, m, kept, size) in enumerate(loops):
         y = 34 + 70 * row
@@ -143,7 +143,7 @@ def draw_loops(
             (left, wide), (top, high) = across, down
             body += rect(x + w * left, y + h * top, w * wide, h * high, fill=color)
         body += text(16 + CHAR * len(code) / 2, y + h / 2, code)
-        home = f"{kib(4 * size)} in {_home(4 * size, machine)}" if size else "registers" * bool(kept)
+        home = f"{kib(4 * size)} in {_home(4 * size, machine)}" if size else ""
         body += text(640, y + h / 2 - 9, kept) + text(640, y + h / 2 + 11, home)
     body += "".join(text(x + w / 2, 18, name) for x, name in ((214, "A"), (322, "B"), (430, "C")))
     title = "; ".join(f"{kept}: {_home(4 * size, machine)}" for *_, kept, size in loops if size)
