@@ -247,7 +247,7 @@ QUESTIONS = Questions(
     reads_of_a_grid=Question(
         "C is cut into 2 rows and 8 columns of blocks, one for each of 16 threads. By how many "
         "threads is a number of A read, and by how many a number of B? (Two numbers.)", (8, 2),
-        "A row of A is needed by the 8 blocks of a row, and a column of B by the 2 of a column."),
+        "A row of A is needed by the 8 blocks of a row, a column of B by the 2 of a column."),
     same_bits=Question(
         "Is the product on several threads the same as the one on a single thread, bit by bit?",
         "equal", "A number of C has the same terms in the same order, whichever block it is in.",
