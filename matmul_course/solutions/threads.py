@@ -242,7 +242,8 @@ QUESTIONS = Questions(
     slots_of_a_line=Question(
         "An array of slots of 8 bytes begins at the edge of a cache line of 64 bytes, and every "
         "n-th slot holds a counter. What is the smallest n with which no two counters share a "
-        "line?", 64 // 8,
+        "line?",
+        64 // 8,
         "A line holds eight slots, so one in eight is the only one of its line."),
     reads_of_a_grid=Question(
         "C is cut into 2 rows and 8 columns of blocks, one for each of 16 threads. By how many "
