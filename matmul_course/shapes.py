@@ -75,7 +75,7 @@ def _skinny(V):
     R = min(6, SUMS // V)
     def skinny(A, B, C, parts):
         A, B, C = matrix(A), matrix(B), matrix(C)
-        (M, K), N, b = A.shape, B.shape[1], packed_columns(B, V)
+        (M, K), b = A.shape, packed_columns(B, V)
         for t in prange(parts):
             i, m = M * t // parts, M * (t + 1) // parts
             while i < m:
@@ -209,7 +209,7 @@ def which_rung(
     a: np.ndarray | torch.Tensor, # Left operand, (M, K)
     b: np.ndarray | torch.Tensor, # Right operand, (K, N)
 ) -> Rule:
-    """The rule by which `matmul(a, b)` picks its kernel: `.name` says which, `.why` why.
+    """The rule by which `matmul(a, b)` picks its kernel: its `.name` and the reason, `.why`.
 
     ValueError where the shapes do not fit, TypeError where containers or dtypes do not."""
     common_kind(a, b)
