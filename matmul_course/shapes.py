@@ -22,8 +22,8 @@ from .threads import fill_blocks
 from .tools.checks import common_kind, matmul_shape, operands
 from .tools.native import ParallelKernel, cached_njit, fill_product
 from .tools.simd import (
-    VECTOR_REGISTERS, fma, lanes, load, load_part, matrix, prefetch, splat_part,
-    store_part, sum_lanes, zeros)
+    VECTOR_BYTES, VECTOR_REGISTERS, fma, lanes, load, load_part, matrix, prefetch,
+    splat_part, store_part, sum_lanes, zeros)
 
 SUMS = 25 if VECTOR_REGISTERS == 32 else 10 # vectors that a tall product holds in registers
 
@@ -87,9 +87,9 @@ def _skinny(V):
     return ParallelKernel(skinny, uses=(registers,)), R
 
 def _fill_skinny(a, b, c):
-    "c = a @ b, rows of a shared out to the threads, columns of b in groups of five or fewer."
-    M, N = c.shape
-    kernel, R = _skinny(-(-N // -(-N // 5)))                 # 6 columns are two groups of 3
+    "c = a @ b, rows of a shared out to the threads, columns of b in groups of up to five."
+    (M, N), most = c.shape, min(5, VECTOR_BYTES // c.itemsize)   # what `sum_lanes` can take
+    kernel, R = _skinny(-(-N // -(-N // most)))                  # 6 columns: two groups of 3
     if M < R: return fill_tiled(a, b, c)
     kernel(in_rows(a), b, c, min(numba.get_num_threads(), M // R))
 
@@ -209,7 +209,7 @@ def which_rung(
     a: np.ndarray | torch.Tensor, # Left operand, (M, K)
     b: np.ndarray | torch.Tensor, # Right operand, (K, N)
 ) -> Rule:
-    """The rule by which `matmul(a, b)` picks its kernel: `.name` says which, `.why` why.
+    """The rule by which `matmul(a, b)` picks its kernel: its `.name` and the reason, `.why`.
 
     ValueError where the shapes do not fit, TypeError where containers or dtypes do not."""
     common_kind(a, b)

@@ -15,8 +15,8 @@ from ..shapes import RULES
 
 # %% ../../nbs/solutions/10_shapes.ipynb #sol-10-shapes-005
 def even_and_odd(vectors):
-    if len(vectors) % 2: vectors = np.concatenate([vectors, vectors[-1:]])
-    pairs = [np.concatenate(p) for p in zip(vectors[::2], vectors[1::2])]
+    n = len(vectors)
+    pairs = [np.concatenate([vectors[i], vectors[min(i + 1, n - 1)]]) for i in range(0, n, 2)]
     return np.array([p[::2] + p[1::2] for p in pairs])
 
 def neighbours_first(vectors):

@@ -51,14 +51,13 @@ def _dots(ax, times: dict[str, Timing], log: bool, newest: str | None) -> None:
 def draw_ratios(
     ratios: dict[str, dict[str, float]], # Row -> {kind: ratio}; a row need not have all kinds
     title: str,                          # What all of them have in common
-    log: bool = False,                   # A logarithmic axis, for more than tenfold ranges
+    log: bool = False,                   # A logarithmic axis, for ratios far apart
     note: str = "",                      # Written below the chart
 ) -> Figure:
-    """A row of marks for each name, one mark for each kind of ratio, and a line at 1. Its words for
+    """A row of marks for each name, one for each kind of ratio, and a line at 1. Its words for
     those who cannot see it list all ratios. ValueError where there is nothing to draw. Needs
     matplotlib, of the extra `course`."""
-    if not ratios or not all(ratios.values()):
-        raise ValueError(f"ratios: {ratios} should hold ratios")
+    if not ratios or not all(ratios.values()): raise ValueError(f"ratios: {ratios} is empty")
     from matplotlib.figure import Figure as Canvas
     kinds = [*dict.fromkeys(kind for row in ratios.values() for kind in row)]
     fig = Canvas(figsize=(7.3, 1.15 + 0.27 * len(ratios)), layout="constrained")
