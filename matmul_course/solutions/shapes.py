@@ -89,8 +89,7 @@ round_of_lane_sums = Exercise(
     ways=(Way(_as_vectors),),
     hints=["What are the even lanes of two vectors side by side, and what are their odd lanes?",
            "`p = np.concatenate([x, y])`, and then `p[::2] + p[1::2]`."],
-    solution="10_shapes.ipynb#A-round-of-lane-sums", harmless={
-        "if len(vectors) % 2:*": "a vector more than an even number has no partner and is lost"})
+    solution="10_shapes.ipynb#A-round-of-lane-sums")
 
 # %% ../../nbs/solutions/10_shapes.ipynb #sol-10-shapes-011
 def rule_by_rule(M, K, N, threads):
