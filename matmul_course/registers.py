@@ -67,7 +67,7 @@ TILE_ROWS = 6 # with two vectors side by side: 15 registers
 @cached_njit
 def height(
     left: int, # Rows that are still to do
-) -> int: # 6, or 4 where that leaves fewer rows empty
+) -> int: # At most 6; at most 4 where that leaves fewer rows empty
     "How many rows of C the next tile takes."
     return min(left, 4 if left <= 4 or left in (7, 8) else TILE_ROWS)
 

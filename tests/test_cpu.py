@@ -49,7 +49,7 @@ def calls(dtype):
     return dict(packed=lambda a, b, o: registers._packed(a, b, o, 24, 2 * width),
                 tile=registers.fill_tiled,
                 parallel=lambda a, b, o: threads._blocks(a, b, o, 2, 2, 32, width),
-                direct=lambda a, b, o: threads._blocks(a, b, o, 2, 2, 0, 0),
+                direct=lambda a, b, o: threads._unpacked_blocks(a, b, o, 2, 2),
                 skinny=skinny,
                 wide=lambda a, b, o: shapes._wide(*shapes.wide_tile(len(a)))(a, b, o, 2, 16))
 
