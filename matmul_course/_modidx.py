@@ -2307,6 +2307,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                                        'matmul_course/tools/pictures_cpu.py'),
                                                   'matmul_course.tools.pictures_cpu.draw_inner': ( 'tools/pictures_cpu.html#draw_inner',
                                                                                                    'matmul_course/tools/pictures_cpu.py'),
+                                                  'matmul_course.tools.pictures_cpu.draw_kernel': ( 'tools/pictures_cpu.html#draw_kernel',
+                                                                                                    'matmul_course/tools/pictures_cpu.py'),
                                                   'matmul_course.tools.pictures_cpu.draw_layout': ( 'tools/pictures_cpu.html#draw_layout',
                                                                                                     'matmul_course/tools/pictures_cpu.py'),
                                                   'matmul_course.tools.pictures_cpu.draw_layouts': ( 'tools/pictures_cpu.html#draw_layouts',

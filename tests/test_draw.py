@@ -10,7 +10,7 @@ from matmul_course.tools.figure import (
     A_COLOR, B_COLOR, CHAR, C_COLOR, GAP, INK, LINE, MUTED, PAPER, Figure, Stepper, chart, elide, grid, number, tint)
 from matmul_course.tools.pictures import (
     draw_broadcast, draw_broadcast_steps, draw_digit, draw_digits, draw_dot, draw_layers, draw_matmul, draw_matmul_steps)
-from matmul_course.tools.pictures_cpu import draw_inner, draw_layout, draw_loops, draw_shares, roofline
+from matmul_course.tools.pictures_cpu import draw_inner, draw_kernel, draw_layout, draw_loops, draw_shares, roofline
 from matmul_course.tools.pictures_gpu import draw_block_steps, draw_blocks, draw_occupancy, draw_patch, draw_tiles
 
 rng = np.random.default_rng(0)
@@ -39,6 +39,8 @@ def lesson_figures():
     yield draw_dot(floats(7).round(1), floats(7).round(1))
     for m, k, n in ((1, 1, 1), (2, 3, 2), (3, 2, 4)): yield draw_layers(ints(m, k), ints(k, n))
     yield from draw_block_steps(ints(4, 8), ints(8, 4)).frames.values()
+    for rows, vectors in ((1, 1), (6, 2), (5, 5), (16, 16)):
+        for along_k in (False, True): yield draw_kernel(rows, vectors, along_k)
     yield from [draw_loops(512, 1024, CACHES), draw_loops(256, 10**6, CACHES), draw_patch()]
     yield from [draw_blocks(5, 10, (4, 4)), draw_blocks(16, 10, (16, 16)), draw_blocks(1, 1, (1, 1))]
     for rows, cols in CUTS: yield draw_shares(rows, cols)
