@@ -39,7 +39,7 @@ def lesson_figures():
     yield draw_dot(floats(7).round(1), floats(7).round(1))
     for m, k, n in ((1, 1, 1), (2, 3, 2), (3, 2, 4)): yield draw_layers(ints(m, k), ints(k, n))
     yield from draw_block_steps(ints(4, 8), ints(8, 4)).frames.values()
-    for rows, vectors in ((1, 1), (6, 2), (5, 5), (16, 16)):
+    for rows, vectors in ((1, 1), (6, 2), (5, 5), (12, 8)):
         for along_k in (False, True): yield draw_kernel(rows, vectors, along_k)
     yield from [draw_loops(512, 1024, CACHES), draw_loops(256, 10**6, CACHES), draw_patch()]
     yield from [draw_blocks(5, 10, (4, 4)), draw_blocks(16, 10, (16, 16)), draw_blocks(1, 1, (1, 1))]

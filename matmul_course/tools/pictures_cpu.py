@@ -120,8 +120,9 @@ def draw_kernel(
     along_k: bool = False,   # Whether the lanes run along K, as in lesson 10, or along a row of B
 ) -> Figure:
     """One step of a micro-kernel, in vectors of four lanes: what it loads of A and B, and the sums
-    to which it adds a product each. A thick frame is a vector. ValueError for sizes below 1."""
-    as_whole("rows", rows, 1, 16), as_whole("vectors", vectors, 1, 16)
+    to which it adds a product each. A thick frame is a vector. ValueError for more than 12 rows or
+    8 vectors, and below 1."""
+    as_whole("rows", rows, 1, 12), as_whole("vectors", vectors, 1, 8)
     L, s = 4, 26
     wide, high, each = (L, L, 1) if along_k else (1, 1, L)       # of A, of B, and of a sum
     x, y = 40 + s * wide, 50 + s * high
