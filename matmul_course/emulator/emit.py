@@ -149,6 +149,7 @@ _ENTRY = """
 @_njit(nogil=True, cache={cache}, error_model="numpy", no_cfunc_wrapper=True)
 def _blocks(_from, _to, _gx, _gy, _gz, _bytes, _err, _log, {params}):
     for _b in range(_from, _to):
+        _go_on(_err)
         _err[6] = _b
         _block(_b, _gx, _gy, _gz, _bytes, _err, _log, {params})
         if _err[0]: return

@@ -82,6 +82,8 @@ def _agree(key, value, site):
 
 def _first_thread(key, zero): return f"_first{key} = True; _all{key} = {zero}"
 
+_ASK_HOST = Node("_go_on(_err)")             # of 07_checks, once for the whole block
+
 class _WholeBlock:
     "Part of `Build`: the three statements that may hold a barrier."
     def if_(self, s, in_loop, key, site):
@@ -92,7 +94,7 @@ class _WholeBlock:
     def while_(self, s, in_loop, key, site):
         "The condition is a region of its own, at the head of the loop."
         test = _agree(key, f"bool({ast.unparse(s.test)})", site)
-        head = [Region(test, [_first_thread(key, False)]), Node(f"if not _all{key}: break")]
+        head = [_ASK_HOST, Region(test, [_first_thread(key, False)]), Node(f"if not _all{key}: break")]
         return self.flush() + [Node("while True:", head + self.block(s.body, True))]
     def for_(self, s, in_loop, key, site):
         "The threads agree on the number of iterations."
@@ -102,7 +104,7 @@ class _WholeBlock:
         self.current += _agree(key, f"len({ast.unparse(s.iter)})", site)
         bind, first = self.loop_variable(s, key)
         before, body = self.flush(_first_thread(key, 0)), self.block(s.body, True, first)
-        return before + [Node(f"for _turn{key} in range(_all{key}):", bind + body)]
+        return before + [Node(f"for _turn{key} in range(_all{key}):", [_ASK_HOST, *bind, *body])]
     def loop_variable(self, s, key):
         "What binds a loop's variable: a node for the block, or the first statement of a region."
         name, given = s.target.id, [ast.unparse(a) for a in s.iter.args]
