@@ -128,7 +128,8 @@ def converts(x, y, i8, u8, i32, u32, i64):
 
 @pytest.mark.parametrize("x, integers, rounded", [
     (2.5, [2, 2, 2, 2, 2], 2), (-3.5, [-3, 0, -3, 0, -3], -4), (300., [44, 44, 300, 300, 300], 300),
-    (HUGE, [-1, 255, 2**31 - 1, 2**32 - 1, TOP], TOP), (-HUGE, [0, 0, -2**31, 0, LOW], LOW), (math.inf, [-1, 255, 2**31 - 1, 2**32 - 1, TOP], TOP),
+    (HUGE, [-1, 255, 2**31 - 1, 2**32 - 1, TOP], TOP), (-HUGE, [0, 0, -2**31, 0, LOW], LOW),
+    (math.inf, [-1, 255, 2**31 - 1, 2**32 - 1, TOP], TOP),
     (NAN, [0, 0, -2**31, 2**31, LOW], LOW)])
 def test_floats_become_integers_as_by_cvt(x, integers, rounded):
     out = [np.zeros(6, d) for d in (np.int8, np.uint8, np.int32, np.uint32, np.int64)]

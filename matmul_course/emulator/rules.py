@@ -79,8 +79,8 @@ _RULES: dict = {
     (max, 1): (_two_floats, _in_python(_larger)), (min, 1): (_two_floats, _in_python(_smaller)),
     (round, 1): (_floats, _nearest), (round, 2): (_floats, _in_python(_rounded)),
     (int, 1): (_floats, _to_int64), (math.trunc, 1): (_floats, _to_int64)}
-for _f in (operator.lshift, operator.ilshift): _RULES[_f, 2] = _integers, partial(_shift, left=True)
-for _f in (operator.rshift, operator.irshift): _RULES[_f, 2] = _integers, partial(_shift, left=False)
+for _f in (operator.lshift, operator.ilshift, operator.rshift, operator.irshift):
+    _RULES[_f, 2] = _integers, partial(_shift, left="l" in _f.__name__)
 
 class _GpuContext(CPUContext):
     def cast(self, builder, x, before, after):
