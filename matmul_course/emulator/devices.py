@@ -73,7 +73,7 @@ class _LowerCalls(Lower):
         if node.keywords: self.refuse(node, "arguments of a device function by position, please")
         if fn is self.source.fn: self.refuse(node, f"{name} calls itself")
         source, wanted = self.unit.add(read_source(fn)), fn.__code__.co_argcount
-        arguments = [self.visit(a) for a in node.args]
+        arguments = self.in_order(node.args)
         if len(arguments) != wanted:
             self.refuse(node, f"{name} takes {wanted} arguments, not {len(arguments)}")
         if holds_barrier(callee): return self.inlined(node, source, arguments)
