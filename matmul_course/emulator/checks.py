@@ -15,7 +15,7 @@ from numba.core.errors import TypingError
 from numba.extending import intrinsic, overload
 from .source import call_of, expression, holds, loaded, statements
 from .lowering import Unit, shown
-from .inference import inner_jit
+from .rules import inner_jit
 
 # %% ../../nbs/emulator/07_checks.ipynb #emulator-07-checks-009
 OUT_OF_BOUNDS, RACING, BARRIER_MISSED, NOT_UNIFORM = 1, 2, 3, 4
