@@ -94,8 +94,8 @@ class _WholeBlock:
     def while_(self, s, in_loop, key, site):
         "The condition is a region of its own, at the head of the loop."
         test = _agree(key, f"bool({ast.unparse(s.test)})", site)
-        head = [_ASK_HOST, Region(test, [_first_thread(key, False)]), Node(f"if not _all{key}: break")]
-        return self.flush() + [Node("while True:", head + self.block(s.body, True))]
+        head = [Region(test, [_first_thread(key, False)]), Node(f"if not _all{key}: break")]
+        return self.flush() + [Node("while True:", [_ASK_HOST, *head, *self.block(s.body, True)])]
     def for_(self, s, in_loop, key, site):
         "The threads agree on the number of iterations."
         over = getattr(getattr(s.iter, "func", None), "id", "")
