@@ -69,7 +69,7 @@ def _type_of(x, name):
     if getattr(kind, "dtype", kind) != types.float16: return kind
     raise TypeError(f"{name}: Numba has no float16 on a CPU; use float32")
 
-def _apart(args, passed):
+def _copied_apart(args, passed):
     """The arguments as a GPU has them, and pairs of a host array and its copy.
 
     Numba copies each host array to the GPU and back, even if two of them share memory."""
@@ -228,6 +228,6 @@ def launch(
     refuse."""
     watch = _as_watch(check)
     compiled, grid, block, given = ready(as_kernel(kernel), grid, block, args, shared, watch)
-    own, copies = _apart(given, args)
+    own, copies = _copied_apart(given, args)
     _run_blocks(compiled, grid, block, own, shared, watch)
     for host, copy in copies: host[...] = copy
