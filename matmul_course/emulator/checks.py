@@ -13,6 +13,7 @@ from numba import types
 from numba.core.errors import TypingError
 from numba.extending import overload
 from .source import expression, holds
+from .warps import meet
 from .lowering import Unit, shown
 from .inference import inner_jit
 
@@ -62,7 +63,7 @@ def _sizes_of_typed(array):
     return lambda array: (len(array),)
 
 # what the emitted text calls
-CHECKS = dict(_inside=in_bounds, _at=checked_index, _shape=sizes_of)
+CHECKS = dict(_inside=in_bounds, _at=checked_index, _shape=sizes_of, _meet=meet)
 
 # %% ../../nbs/emulator/07_checks.ipynb #emulator-07-checks-019
 LOAD, STORE, UPDATE, ATOMIC = 1, 2, 3, 4      # what an access does

@@ -14,7 +14,8 @@ from numba import njit, types
 from numba.core import compiler as numba_compiler, typed_passes
 from numba.core.errors import TypingError
 from numba.core.registry import cpu_target
-from .source import parameters, remember
+from .source import expression, parameters, remember, under
+from .warps import alike, ballot, take
 from .simple import ATOMICS
 from .lowering import CONTEXT, Unit
 
@@ -25,7 +26,8 @@ def inner_jit(fn: Callable) -> Any:
 
 def names_of(unit: Unit) -> dict[str, Any]:
     "What a lowered kernel may read: the globals that it brought along, NumPy, types, atomics."
-    own = dict(__name__=__name__, _np=np, _njit=njit, _int32=types.int32, _int64=types.int64)
+    own = dict(__name__=__name__, _np=np, _njit=njit, _int32=types.int32, _int64=types.int64,
+               _uint32=types.uint32, _take=take, _alike=alike, _ballot=ballot)
     return own | {f"_atomic_{n}": f for n, f in ATOMICS.items()} | unit.env
 
 def _define(names, functions, file):
@@ -70,6 +72,9 @@ def infer(
         given[name] = types.Array(numba.from_dtype(d), len(shape), "C")
     probe, listing = copy.deepcopy(tree), f"<{tree.name}>"
     probe.args.args = [ast.arg(name) for name in given]
+    for n in under(probe):                                    # slots that lanes read: no array yet
+        if isinstance(n, ast.Call) and n.args and ast.unparse(n.args[0]).startswith("_of_"):
+            n.args[0] = expression(f"_np.full(1, {ast.unparse(n.args[0])[4:]})", n)
     remember("".join(s.text for s in unit.sources), listing)
     names = names_of(unit) | dict(_barrier=None)
     _define(names, [*unit.devices.values(), probe], listing)
