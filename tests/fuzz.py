@@ -71,7 +71,7 @@ def interpreted(kernel, x, y, n):
     tree, unit = lower(kernel)
     kinds = (types.int64[::1],) * 2 + (types.int64,)
     text, sites = translate(tree, unit, kinds, (THREADS, 1, 1))
-    names = namespace(unit) | dict(_njit=lambda **_: lambda f: f, _inside=in_bounds.py_func)
+    names = namespace(unit) | dict(_njit=lambda **_: lambda f: f, _inside=in_bounds.py_func, _go_on=lambda err: None)
     names |= {f"_atomic_{name}": f.py_func for name, f in ATOMICS.items()}
     exec(compile(text.replace("{cache}", "False"), "<emitted>", "exec"), names)
     error = np.zeros(ERROR_SIZE, np.int64)

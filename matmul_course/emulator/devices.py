@@ -43,24 +43,23 @@ def _convert_result(unit, body, declared):
 
 # %% ../../nbs/emulator/05_devices.ipynb #emulator-05-devices-013
 def without_returns(
-    stmts: list[ast.stmt],
+    stmts: list,           # Statements of a function
     leave: str,            # The text of what a `return` does where it stands in no loop
     result: str = "",      # The name that takes the value of `return value`
     in_loop: bool = False, # Whether the statements stand in a loop of the function
 ) -> list[ast.stmt]:
     "Statements in which each `return` is replaced, from however deep inside of loops."
-    out = []
+    out, text = [], "_ret = True\nbreak" if in_loop else leave
     for s in stmts:
         if isinstance(s, ast.Return):
-            given = [assign(result, s.value, s)] if s.value else []
-            return out + given + statements("_ret = True\nbreak" if in_loop else leave, s)
+            return out + ([assign(result, s.value, s)] if s.value else []) + statements(text, s)
         loop = isinstance(s, (ast.For, ast.While)) and holds(s, ast.Return)
         if holds(s, ast.Return):
             s.body = without_returns(s.body, leave, result, in_loop or loop)
             s.orelse = without_returns(s.orelse, leave, result, in_loop)
-        after = ast.If(ast.Name("_ret", ast.Load()), [ast.Return()], [])
-        if loop: out += [*statements("_ret = False", s), s, *without_returns([after], leave, "", in_loop)]
-        else: out.append(s)
+        if loop: out += statements("_ret = False", s)
+        out.append(s)
+        if loop: out.append(ast.If(ast.Name("_ret", ast.Load()), statements(text, s), []))
     return out
 
 def _single_exit(body, result):
@@ -81,7 +80,7 @@ class _LowerCalls(Lower):
         if node.keywords: self.refuse(node, "arguments of a device function by position, please")
         if fn is self.source.fn: self.refuse(node, f"{name} calls itself")
         source, wanted = self.unit.add(read_source(fn)), fn.__code__.co_argcount
-        arguments = [self.visit(a) for a in node.args]
+        arguments = self.in_order(node.args)
         if len(arguments) != wanted:
             self.refuse(node, f"{name} takes {wanted} arguments, not {len(arguments)}")
         if holds_barrier(callee): return self.inlined(node, source, arguments)

@@ -16,7 +16,7 @@ from .devices import array_text, dtype_text
 from .inference import infer, names_of
 from .checks import BARRIER_MISSED, CHECKS, Check
 from .regions import Build, Region, each_region
-from .slots import place, recomputable
+from .slots import KEPT, kept_array, place, recomputable
 
 # %% ../../nbs/emulator/10_emit.ipynb #emulator-10-emit-008
 def _text_of(s): return ast.unparse(ast.fix_missing_locations(s))
@@ -24,6 +24,7 @@ def _lines_of(stmts): return [line for s in stmts for line in _text_of(s).split(
 def _indented(lines): return ["    " + line for line in lines]
 
 def _slot_type(kind): return kind.dtype if isinstance(kind, types.UniTuple) else kind
+def _of_array(kind): return isinstance(kind, types.Array)
 
 def _parts_of(name, kind):
     "Pairs of a slot and what belongs into it."
@@ -31,18 +32,19 @@ def _parts_of(name, kind):
     return [(f"_of_{name}[_t, {i}]", f"{name}[{i}]") for i in range(kind.count)]
 
 def _load_slot(name, kind):
+    if _of_array(kind): return f"{name} = {kept_array(kind, f'_of_{name}[_t]')}"
     slots = "".join(f"{slot}, " for slot, _ in _parts_of(name, kind))
     return f"{name} = " + (f"({slots})" if isinstance(kind, types.UniTuple) else slots[:-2])
 
 def _store_slot(name, kind):
+    if _of_array(kind): return f"_keep_array({name}, _of_{name}[_t])"
     return "; ".join(f"{slot} = {value}" for slot, value in _parts_of(name, kind))
 
-def _new_slot(name, kind, passed):
+def _new_slot(name, kind):
+    if _of_array(kind): return f"_of_{name} = _np.zeros((_nt, {1 + 2 * kind.ndim}), _np.int64)"
     # one more than there are threads: `take` finds there what a lane hears from nobody
     shape = f"(_nt, {kind.count})" if isinstance(kind, types.UniTuple) else "_nt + 1"
-    dtype = as_dtype(_slot_type(kind))
-    if passed: return f"_of_{name} = _np.full({shape}, {name}, {dtype_text(dtype)})"
-    return f"_of_{name} = {array_text(shape, dtype)}"
+    return f"_of_{name} = {array_text(shape, as_dtype(_slot_type(kind)))}"
 
 # %% ../../nbs/emulator/10_emit.ipynb #emulator-10-emit-012
 class _Storage:
@@ -69,7 +71,9 @@ class _Storage:
         passed, n = parameters(self.tree), math.prod(self.dims)
         arrays = [f"_of_{name} = {array_text((n, *shape), d)}"
                   for name, (shape, d) in self.unit.local.items()]
-        return arrays + [_new_slot(name, kind, name in passed) for name, kind in self.slots.items()]
+        arrays += [_new_slot(name, kind) for name, kind in self.slots.items()]
+        return arrays + [f"for _t in range(_nt): {_store_slot(name, kind)}"
+                         for name, kind in self.slots.items() if name in passed]
 
 # %% ../../nbs/emulator/10_emit.ipynb #emulator-10-emit-015
 class _Regions:
@@ -96,7 +100,8 @@ class _Regions:
         lines += _lines_of(r.body)
         lines += [_store_slot(n, kind) for n, kind in slots if n in r.made]
         votes = [f"{n} = 0" for n in self.unit.votes if n in stored(r.body)]
-        return [*r.resets, *votes, *(self.over_lanes if r.lanes else self.over_threads)(lines, r.lanes)]
+        over = self.over_lanes(lines, r.lanes) if r.lanes else self.over_threads(lines)
+        return [*r.resets, *votes, *over]
     def again(self, r):
         "The recomputable assignments that a region needs, in order."
         wanted, out = set(r.need), []
@@ -111,7 +116,7 @@ class _Regions:
         where = f"_tx = _t % {x}; _ty = _t // {x} % {y}; _tz = _t // {x * y}"
         lines = ["_bit = 1 << _t % 32", f"if not {lanes} & _bit: continue", where, *lines]
         return ["for _t in range(32 * _w, min(32 * _w + 32, _nt)):", *_indented(lines)]
-    def over_threads(self, lines, lanes):
+    def over_threads(self, lines):
         "Loops around `lines`, from the inside out. With one thread, `continue` needs a loop too."
         x, y, _ = self.dims
         lines = [f"_t = (_tz * {y} + _ty) * {x} + _tx", *lines]
@@ -132,13 +137,17 @@ class _Emit(_Storage, _Regions):
         self.returns = any("_done" in loaded(r.body) for r in each_region(built.tree))
     def slot_kind(self, name):
         kind = self.kinds[name]
-        if isinstance(_slot_type(kind), (types.Number, types.Boolean)): return kind
+        element = kind.dtype if _of_array(kind) else _slot_type(kind)
+        if isinstance(element, (types.Number, types.Boolean)): return kind
         way_out = "compute it again after the barrier"
         self.unit.refuse(self.tree, f"{name} ({kind}) lives across a barrier; {way_out}")
     def text(self) -> str:
         given = ["_b", "_gx", "_gy", "_gz", "_bytes", "_err", "_log", *parameters(self.tree)]
         body = self.head() + self.shared_arrays() + self.thread_arrays()
         body += self.walk(self.built.tree)
+        # Numba frees an array after its last use, and an address in a slot is none
+        made = [*self.unit.shared, *(f"_of_{name}" for name in self.unit.local)]
+        if any(map(_of_array, self.slots.values())): body += [f"{name}.size" for name in made]
         return "\n".join([f"def _block({', '.join(given)}):", *_indented(body)]) + "\n"
 
 # %% ../../nbs/emulator/10_emit.ipynb #emulator-10-emit-019
@@ -148,6 +157,7 @@ _ENTRY = """
 @_njit(nogil=True, cache={cache}, error_model="numpy", no_cfunc_wrapper=True)
 def _blocks(_from, _to, _gx, _gy, _gz, _bytes, _err, _log, {params}):
     for _b in range(_from, _to):
+        _go_on(_err)
         _err[6] = _b
         _block(_b, _gx, _gy, _gz, _bytes, _err, _log, {params})
         if _err[0]: return
@@ -174,4 +184,4 @@ def translate(
 def namespace(unit: Unit, watch: Any = None) -> dict[str, Any]:
     "What the emitted text of a kernel may name, with what a Watch adds."
     hooks = watch.names | dict(_seen=watch.seen) if watch else {}
-    return names_of(unit) | CHECKS | hooks
+    return names_of(unit) | CHECKS | KEPT | hooks

@@ -15,7 +15,7 @@ from numba.core import compiler as numba_compiler, typed_passes
 from numba.core.errors import TypingError
 from numba.core.registry import cpu_target
 from .source import expression, parameters, remember, under
-from .warps import alike, ballot, take
+from .warps import ballot, same_value, take
 from .simple import ATOMICS
 from .lowering import CONTEXT, Unit
 
@@ -27,7 +27,7 @@ def inner_jit(fn: Callable) -> Any:
 def names_of(unit: Unit) -> dict[str, Any]:
     "What a lowered kernel may read: the globals that it brought along, NumPy, types, atomics."
     own = dict(__name__=__name__, _np=np, _njit=njit, _int32=types.int32, _int64=types.int64,
-               _uint32=types.uint32, _take=take, _alike=alike, _ballot=ballot)
+               _uint32=types.uint32, _take=take, _same_value=same_value, _ballot=ballot)
     return own | {f"_atomic_{n}": f for n, f in ATOMICS.items()} | unit.env
 
 def _define(names, functions, file):

@@ -6,14 +6,14 @@
 __all__ = ['CONTEXT', 'Unit', 'shown', 'cuda_path', 'global_value', 'holds_barrier', 'Lower']
 
 # %% ../../nbs/emulator/04_lowering.ipynb #emulator-04-lowering-003
-import ast, builtins, copy, inspect, itertools, math
+import ast, builtins, copy, inspect, itertools, math, re
 from dataclasses import dataclass, field
 from types import ModuleType
 from typing import Any, NoReturn
 import numpy as np
 from .source import (
-    DeviceName, Source, Unsupported, assign, bindings, call_of, expression, is_cuda, is_jitted, parameters,
-    read_source, read_tree, statements, stored, visible)
+    DeviceName, Source, Unsupported, assign, bindings, call_of, expression, holds, is_cuda,
+    is_jitted, parameters, read_source, read_tree, statements, stored, visible)
 from .warps import WARP_CALLS
 from .simple import ATOMICS, BLOCK_CALLS, to_dtype
 
@@ -120,8 +120,12 @@ class _Names:
     "Part of `Lower`: local names, globals, and expressions that are known in advance."
     def rename(self, name):
         "The name that a local or global name of the source has in the lowered tree."
-        new = ("u" + name if name.startswith("_") else name) + self.suffix
-        self.unit.original[new] = name
+        new = "u" + name if name.lstrip("u")[:1] == "_" or name.lstrip("u") in _BUILTINS else name
+        if re.search(r"__\d+_*$", name): new += "_"
+        return self.named(new + self.suffix, name)
+    def named(self, new, original):
+        "The new name, for which errors show the original."
+        self.unit.original[new] = original
         return new
     def read(self, node):
         "The value of a global, noted as something that the compiled kernel depends on."
@@ -156,8 +160,8 @@ class _Names:
         if path or isinstance(node, ast.Name):
             self.refuse(node, f"cuda.{path or ''} is not emulated")
         if global_value(node, self.env) is None: return self.generic_visit(node)
-        name = ast.unparse(node).replace(".", "_dot_") + self.suffix
-        self.unit.original[name] = ast.unparse(node)
+        text = ast.unparse(node)
+        name = self.named(f"_{text.replace('.', '_dot_')}{self.suffix}", text)
         self.bring(node, name)
         return expression(name, node)
     def static(self, node):
@@ -186,7 +190,9 @@ class _Arrays:
         both = isinstance(target, ast.Tuple) and isinstance(value, ast.Tuple)
         pairs = [*zip(target.elts, value.elts)] if both else [(target, value)]
         kinds = [self.array_kind(value) for _, value in pairs]
-        if not any(kinds): return self.generic_visit(node)
+        if not any(kinds):
+            node.value, *node.targets = self.in_order([value, *node.targets])
+            return node
         if len(node.targets) > 1 or not all(kinds):
             self.refuse(node, "declare an array in a statement of its own")
         for (target, value), kind in zip(pairs, kinds): self.declare(node, target, value, kind)
@@ -201,10 +207,12 @@ class _Arrays:
         if not isinstance(target, ast.Name): self.refuse(node, f"cuda.{kind} needs a plain name")
         shape, dtype = self.shape_and_dtype(node, value, kind)
         if kind == "local.array" and 0 in shape: self.refuse(node, "a local array needs a size")
-        if bindings(self.tree).count(target.id) > 1:
-            self.refuse(node, f"{target.id} is bound twice: an array keeps its name")
         arrays = self.unit.shared if kind == "shared.array" else self.unit.local
-        arrays[self.rename(target.id)] = shape, dtype
+        name = own = self.rename(target.id)
+        if bindings(self.tree).count(target.id) > 1:    # as in `src, dst = dst, src`
+            own = self.named(f"_array{next(self.unit.counter)}", target.id)
+            self.before.append(assign(name, expression(own, node), node))
+        arrays[own] = shape, dtype
     def shape_and_dtype(self, node, value, kind):
         given = dict(zip(("shape", "dtype"), value.args)) | {k.arg: k.value for k in value.keywords}
         if set(given) != {"shape", "dtype"}:
@@ -230,12 +238,49 @@ class _Statements:
     def generic_visit(self, node):
         if isinstance(node, _REFUSED):
             self.refuse(node, f"{type(node).__name__} is not for kernels")
-        return super().generic_visit(node)
+        if not isinstance(node, ast.expr): return super().generic_visit(node)
+        parts = list(ast.iter_child_nodes(node))
+        new = dict(zip(parts, self.in_order(parts)))
+        for name, value in ast.iter_fields(node):
+            if isinstance(value, list): setattr(node, name, [new[part] for part in value])
+            elif isinstance(value, ast.AST): setattr(node, name, new[value])
+        return node
+    def in_order(self, nodes):
+        "Parts of a statement, lowered. If one brings statements along, those before it run first."
+        done = []
+        for node in nodes:
+            n, node = len(self.before), self.visit(node)
+            brought, self.before = self.before[n:], self.before[:n]
+            if brought: done = [self.kept(earlier) for earlier in done]
+            self.before += brought
+            done.append(node)
+        return done
+    def kept(self, node):
+        "A name for the value that an expression has now, if it depends on memory."
+        if not holds(node, (ast.Subscript, ast.Call)): return node
+        if isinstance(node, ast.Slice) or isinstance(getattr(node, "ctx", None), ast.Store):
+            self.refuse(node, "a barrier beside this; write it in a statement of its own")
+        name = self.named(f"_kept{next(self.unit.counter)}", shown(self.unit, node))
+        self.before.append(assign(name, node, node))
+        return expression(name, node)
+    def visit_AugAssign(self, node):
+        "`a[i] += f()` reads `a[i]` before the barrier in `f`."
+        target, n = self.visit(node.target), len(self.before)
+        node.target, node.value = target, self.visit(node.value)
+        brought, self.before = self.before[n:], self.before[:n]
+        if brought and isinstance(target, ast.Subscript):
+            target.value, target.slice = self.kept(target.value), self.kept(target.slice)
+            now = self.kept(expression(ast.unparse(target), node))
+            node = ast.Assign([target], ast.BinOp(now, node.op, node.value))
+        self.before += brought
+        return ast.copy_location(node, target)
     def certain(self, node):
         n, node = len(self.before), self.generic_visit(node)
         if len(self.before) == n: return node
         self.refuse(node, "a barrier inside an expression that may be skipped")
     visit_BoolOp = visit_IfExp = certain
+    def visit_Compare(self, node):
+        return self.generic_visit(node) if len(node.ops) == 1 else self.certain(node)
     def visit_Expr(self, node):
         path = self.path(node.value.func) if isinstance(node.value, ast.Call) else None
         if path == "syncthreads": return statements("_barrier", node)
@@ -301,7 +346,7 @@ class _Calls:
         terms = ", ".join(term.format(axis) for axis in "xyz"[:n])
         return expression(terms if n == 1 else f"({terms})", node)
     def atomic(self, node, name):
-        arguments = [self.visit(a) for a in node.args]
+        arguments = self.in_order(node.args)
         if name == "compare_and_swap":
             name, arguments = "cas", [arguments[0], ast.Constant(0), *arguments[1:]]
         if name not in ATOMICS: self.refuse(node, f"cuda.atomic.{name} is not emulated")
@@ -324,7 +369,7 @@ class _Calls:
         "The lanes leave their arguments, meet, and then a name holds what the call gives to each."
         text, k = WARP_CALLS[path], next(self.unit.counter)
         wanted = 1 + ("{yes}" in text or "{slots}" in text) + ("{x}" in text)
-        given = [self.visit(a) for a in node.args]
+        given = self.in_order(node.args)
         if path in ("syncwarp", "activemask") and not given: given = [ast.Constant(-1)]
         if len(given) != wanted or node.keywords:
             self.refuse(node, f"cuda.{path} takes {wanted} arguments, by position")

@@ -10,7 +10,7 @@ import ast, itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from numba import types
-from .source import bindings, statements
+from .source import bindings, loaded, statements
 from .lowering import Unit
 from .devices import without_returns
 from .checks import NOT_UNIFORM
@@ -92,6 +92,8 @@ def _decide(key, test, site, lanes):
             _err[3] = _mine{key}; _err[4] = _all{key}
             return"""), f"_first{key} = True; _all{key} = {zero}", f"_all{key}", f"not _all{key}"
 
+_ASK_HOST = Node("_go_on(_err)")             # of 07_checks, once for the whole block
+
 class _Together:
     "Part of `Build`: the statements that a block, or the lanes of a warp, run together."
     def if_(self, s, lanes, key, site):
@@ -99,7 +101,8 @@ class _Together:
         test, reset, yes, no = _decide(key, f"bool({ast.unparse(s.test)})", site, lanes)
         self.current += test
         out = self.flush(lanes, reset) + [Node(f"if {yes}:", self.block(s.body, lanes and yes))]
-        return out + ([Node(f"if {no}:", self.block(s.orelse, lanes and no))] if s.orelse else [])
+        if s.orelse: out.append(Node(f"if {no}:", self.block(s.orelse, lanes and no)))
+        return out
     def while_(self, s, lanes, key, site, test="", turn=(), first=()):
         "The condition is a region of its own, at the head of the loop."
         test, first = test or ast.unparse(s.test), list(first)
@@ -112,31 +115,33 @@ class _Together:
         if lanes:
             before += [Node(f"{yes} = {lanes}")]
             resets, lanes = [f"_in{key} = {yes}", reset], f"_in{key}"
-        head = [*turn, Region(asked, resets, lanes), Node(f"if not {yes}: break")]
+        head = [_ASK_HOST, *turn, Region(asked, resets, lanes), Node(f"if not {yes}: break")]
         body = self.block(_without_jumps(s.body, key), lanes and yes, first)
         return before + [Node("while True:", head + body)]
     def flag(self, stmts, name):
         stmts += statements(f"{name} = True")
         self.starts[name] = types.boolean
     def for_(self, s, lanes, key, site):
-        "The threads of a block agree on the number of iterations, unless a `break` ends the loop."
+        "All agree on the number of iterations, unless it is known, or lanes or a `break` differ."
         count, item = self.items(s, key)
         name, bind = s.target.id, f"{s.target.id} = {item}"
-        if lanes or any(_jumps(n, ast.Break) for n in s.body):
+        known = loaded(s.iter) <= {"range"}
+        if lanes and not known or any(_jumps(n, ast.Break) for n in s.body):
             self.current += statements(f"_len{key} = {count}")
             self.starts[f"_len{key}"] = types.int64
             test, turn = f"_turn{key} < _len{key}", [Node(f"_turn{key} += 1")]
             loop = self.while_(s, lanes, key, site, test, turn, statements(bind))
             return [Node(f"_turn{key} = -1"), *loop]
-        asked, reset, *_ = _decide(key, count, site, lanes)
+        asked, reset, total, _ = _decide(key, count, site, lanes)
+        if known: asked, reset, total = [], "", eval(count)
         self.current += asked
         before, first, once = self.flush(lanes, reset), [], self.bound.count(name) == 1
-        if once and "_start" not in item: self.uniform.add(name)
+        if once and not lanes and "_start" not in item: self.uniform.add(name)
         else: first = statements(bind)
         if any(map(_jumps, s.body)): self.flag(first, f"_go{key}")
         body = self.block(_without_jumps(s.body, key), lanes, first)
         shared = [Node(bind)] if name in self.uniform else []
-        return before + [Node(f"for _turn{key} in range(_all{key}):", shared + body)]
+        return before + [Node(f"for _turn{key} in range({total}):", [_ASK_HOST, *shared, *body])]
     def items(self, s, key):
         "Texts for a loop: how many items there are, and the item of turn number `_turn`."
         items, given = getattr(s.iter, "elts", None), getattr(s.iter, "args", ())
@@ -171,7 +176,8 @@ class Build(_Together):
         return len(self.sites)
     def flush(self, lanes: str, *resets: str) -> list[Region | Node]:
         "The region gathered so far, if there is one, and what the warps do after it."
-        out: list[Region | Node] = [Region(self.current, resets, lanes)] if self.current else []
+        first = [*filter(None, resets)]
+        out: list[Region | Node] = [Region(self.current, first, lanes)] if self.current else []
         warp, self.current, self.warp = self.warp, [], []
         if warp: out.append(Node("for _w in range((_nt + 31) // 32):", self.block(warp, "-1")))
         return out
@@ -198,7 +204,7 @@ class Build(_Together):
         return out + getattr(self, kind + "_")(s, lanes, next(self.keys), self.site(s))
     def meeting(self, s, lanes):
         "Which lanes come and which of them say yes; then their masks have to fit together."
-        (yes, came), (mask, test, _) = map(ast.unparse, s.targets[0].elts), map(ast.unparse, s.value.args)
+        yes, came, mask, test, _ = map(ast.unparse, [*s.targets[0].elts, *s.value.args])
         self.current += statements(f"{came} |= _bit\nif {test}: {yes} |= _bit")
         where = f"_w, {self.site(s)}, _phase, _b, _err, _log"
         check = Node(f"if _meet(_of_{mask}, {came}, _done, {where}): return")

@@ -17,7 +17,7 @@ from numba.np.numpy_support import as_dtype
 from ..tools.arguments import as_whole
 from .source import (
     BarrierError, expression, is_cuda, kernel_function, plain, read_source, read_tree, used)
-from .warps import WARP_CALLS, alike, take
+from .warps import WARP_CALLS, same_value, take
 
 # %% ../../nbs/emulator/03_simple.ipynb #emulator-03-simple-008
 # what a barrier of the block gives, `votes` being the number of threads that say yes
@@ -169,10 +169,11 @@ class SimpleCuda:
         return self.arrays[place]
 
 # %% ../../nbs/emulator/03_simple.ipynb #emulator-03-simple-030
-_TO_ANSWER = dict(_int32=np.int32, _uint32=np.uint32, _take=take.py_func, _alike=alike.py_func)
+_TO_ANSWER = dict(_int32=np.int32, _uint32=np.uint32, _take=take.py_func,
+                  _same_value=same_value.py_func)
 
 def _group_of(t, asked):
-    "The lanes that make the same call as thread `t`, or none if one that it waits for is not there."
+    "The lanes that make the call of thread `t`, or none if one that it waits for is not there."
     call, place, given = asked[t]
     alone = call == "activemask"                            # asks who is here, and waits for nobody
     mask = given[0] if given and not alone else -1
@@ -193,8 +194,9 @@ def _answer(t, group, asked):
 
 def _answers(name, asked, n):
     "What each thread that may go on is told, by thread. `n` threads began."
-    ready = {t: group for t in asked if asked[t][0] in WARP_CALLS and (group := _group_of(t, asked))}
-    if ready or not asked: return {t: _answer(t, group, asked) for t, group in ready.items()}
+    groups = {t: _group_of(t, asked) for t in asked if asked[t][0] in WARP_CALLS}
+    ready = {t: _answer(t, group, asked) for t, group in groups.items() if group}
+    if ready or not asked: return ready
     ends = sorted({place for _, place, _ in asked.values()})
     if len(asked) < n or len(ends) > 1 or asked[0][0] in WARP_CALLS:
         at = [f"at line {line}" for line, _ in ends] + ["at the end"] * (len(asked) < n)

@@ -10,7 +10,8 @@ import math
 from collections.abc import Iterable
 from itertools import product
 import numpy as np
-from ..emulator.run import ready, report
+from ..emulator.run import on_threads, ready, report
+from ..emulator.checks import ERROR_SIZE
 from ..emulator.races import root_rows
 from ..emulator.simple import Sizes
 from .count import Counted, TraceCounter
@@ -74,14 +75,16 @@ class Run:
         if not self.compiled.unit.shared: self.at_once = max(1, _FEW_ROWS // (rows + 1))
         return counter.result()
     def _launch(self, first, last, log):
-        err = np.zeros(8, np.int64)
-        try: self.compiled.run(first, last, *self.grid, self.shared, err, log, *self.args)
+        errors = np.zeros((1, ERROR_SIZE), np.int64)
+        def run(i):
+            self.compiled.run(first, last, *self.grid, self.shared, errors[i], log, *self.args)
+        try: on_threads(run, errors)
         except IndexError:
             rows = log.trace[:log.now["rows"][0]]
-            if not err[0] and not (rows["what"] >= OUTSIDE_INDEX).any(): raise
-        if not err[0]: return
+            if not errors[0, 0] and not (rows["what"] >= OUTSIDE_INDEX).any(): raise
+        if not errors[0, 0]: return
         self.put_back()
-        report(self.compiled, self.grid, self.block, err)
+        report(self.compiled, self.grid, self.block, errors[0])
 
 # %% ../../nbs/profiler/6_sample.ipynb #profiler-6-sample-016
 def blocks_to_run(run: Run) -> dict[Block, float]:
