@@ -1,6 +1,7 @@
 "The emulator gives a GPU's numbers: what is kept across a barrier, the order of evaluation, signatures, and the rules of PTX."
+import math
 import numpy as np, pytest
-from numba import float32, int64
+from numba import float32, int8, int32, int64, uint8, uint32, uint64
 from matmul_course.emulator import launch, launch_simply
 from matmul_course.emulator.host import Cuda
 import kernels
@@ -114,3 +115,61 @@ def test_no_name_of_a_kernel_is_taken():
     o = np.zeros(4, np.int64)
     launch(names, 1, 4, o, 1, 2)
     assert o.tolist() == [654321 + 11 + t + 3 + 14 for t in range(4)]
+
+# ---- the rules of PTX: what stands in the table of 05a_rules
+HUGE, NAN, TOP, LOW = 1e30, math.nan, 2**63 - 1, -2**63
+
+def converts(x, y, i8, u8, i32, u32, i64):
+    i8[0], u8[0], i32[0], u32[0], i64[0] = x, x, x, x, x          # from float64
+    i8[1], u8[1], i32[1], u32[1], i64[1] = y, y, y, y, y          # from float32
+    i8[2], u8[2], i32[2], u32[2], i64[2] = int8(x), uint8(x), np.int32(x), uint32(x), int(x)
+    i64[3], i64[4], i64[5] = round(x), math.trunc(x), round(y)
+    cuda.atomic.add(i32, 3, x)
+
+@pytest.mark.parametrize("x, integers, rounded", [
+    (2.5, [2, 2, 2, 2, 2], 2), (-3.5, [-3, 0, -3, 0, -3], -4), (300., [44, 44, 300, 300, 300], 300),
+    (HUGE, [-1, 255, 2**31 - 1, 2**32 - 1, TOP], TOP), (-HUGE, [0, 0, -2**31, 0, LOW], LOW),
+    (math.inf, [-1, 255, 2**31 - 1, 2**32 - 1, TOP], TOP),
+    (NAN, [0, 0, -2**31, 2**31, LOW], LOW)])
+def test_floats_become_integers_as_by_cvt(x, integers, rounded):
+    out = [np.zeros(6, d) for d in (np.int8, np.uint8, np.int32, np.uint32, np.int64)]
+    launch(converts, 1, 1, x, np.float32(x), *out)
+    short = [0, 0, 0, 0, LOW] if x != x else integers            # NaN of 32 bits
+    assert [int(o[0]) for o in out] == integers == [int(o[2]) for o in out]
+    assert [int(o[1]) for o in out] == short
+    assert out[4][3:].tolist() == [rounded, integers[4], rounded] and out[2][3] == integers[2]
+
+def arithmetic(f, g, n, m, a, i, u):
+    a[0], a[1], a[2], a[3] = max(f, g), max(g, f), min(f, g), min(g, f)
+    a[4], a[5], a[6] = max(f, g, f), max(g, f, g), max(f, n)
+    a[7], a[8], a[9] = round(f, 3), round(np.float32(f), 3), round(f, -1)
+    i[0], i[1], i[2], i[3] = n << m, n >> m, n // (m - m), n % (m - m)
+    i[4], i[5] = (n - n + LOW) // (m - m - 1), (n - n + LOW) % (m - m - 1)
+    i[6] = n
+    i[6] <<= m
+    i[7] = int32(n) << int32(m)
+    u[0], u[1] = uint64(n) >> uint64(m), uint64(n) << uint64(m)
+
+@pytest.mark.parametrize("f, g, n, m, floats, integers, unsigned", [
+    (0.3425, NAN, -5, 70, [0.3425] * 4 + [0.3425, NAN, .3425, .342, np.float32(.343), 0], [0, -1, 0, 0, 0, 0, 0, 0], [0, 0]),
+    (-0., 0., 5, 63, [0., 0., -0., -0., -0., 0., 5, 0., 0., 0.], [LOW, 0, 0, 0, 0, 0, LOW, LOW], [0, 2**63]),
+    (15., -2., 5, 2**32 + 1, [15, 15, -2, -2, 15, 15, 15, 15, 15, 20], [10, 2, 0, 0, 0, 0, 10, 10], [2, 10]),
+    (NAN, 7., 3, -1, [7, 7, 7, 7, NAN, 7, NAN, NAN, NAN, NAN], [0, 0, 0, 0, 0, 0, 0, 0], [0, 0])])
+def test_arithmetic_is_that_of_ptx(f, g, n, m, floats, integers, unsigned):
+    a, i, u = np.zeros(10), np.zeros(8, np.int64), np.zeros(2, np.uint64)
+    launch(arithmetic, 1, 1, f, g, n, m, a, i, u)
+    assert np.array_equal(a, floats, equal_nan=True) and (np.signbit(a) == np.signbit(floats))[~np.isnan(a)].all(), a
+    assert i.tolist() == integers and u.tolist() == unsigned
+
+def atomics_of_nan(a, values):
+    for k in range(3):
+        cuda.atomic.max(a, k, values[k])
+        cuda.atomic.min(a, 3 + k, values[k])
+        cuda.atomic.nanmax(a, 6 + k, values[k])
+        cuda.atomic.nanmin(a, 9 + k, values[k])
+
+@pytest.mark.parametrize("way", [launch, launch_simply])
+def test_nan_in_atomics(way):
+    a = np.tile([NAN, 5., 5.], 4)
+    way(atomics_of_nan, 1, 1, a, np.array([1., NAN, 7.]))
+    assert np.array_equal(a, [NAN, 5, 7, NAN, 5, 5, 1, 5, 7, 1, 5, 5], equal_nan=True)

@@ -13,10 +13,10 @@ from llvmlite import ir
 from numba import types
 from numba.core.errors import TypingError
 from numba.extending import intrinsic, overload
-from .source import expression, holds, loaded, statements
+from .source import call_of, expression, holds, loaded, statements
 from .warps import meet
 from .lowering import Unit, shown
-from .inference import inner_jit
+from .rules import inner_jit
 
 # %% ../../nbs/emulator/07_checks.ipynb #emulator-07-checks-009
 OUT_OF_BOUNDS, RACING, BARRIER_MISSED, NOT_UNIFORM = 1, 2, 3, 4
@@ -125,6 +125,12 @@ def _number_texts(index, kinds):
     literal = isinstance(index, (ast.BinOp, ast.UnaryOp, ast.Constant)) and not _is_special(index)
     return [ast.unparse(index)] if isinstance(kind, types.Integer) or literal else None
 
+def _as_call(part):
+    "A slice, which stands only in an index, as a call."
+    if not isinstance(part, ast.Slice): return part
+    ends = [part.lower, part.upper, part.step][:3 if part.step else 2]
+    return call_of("slice", [end or ast.Constant(None) for end in ends], part)
+
 class _Indices:
     "Part of `Check`: an index of an array, of a part of it, or with slices."
     def checked(self, array, index, node, kind, name):
@@ -134,11 +140,15 @@ class _Indices:
         if numbers := _number_texts(index, self.kinds):
             new = ", ".join(self.by_number(text, numbers, node, site, name))
             if len(numbers) > 1 or isinstance(index, ast.Tuple): new = f"({new},)"
-        # a Watch checks by itself, for a profiler goes on where a launch would end; arrays that
-        # one thread has for itself are of no interest to it
-        if self.watch and text not in self.unit.local:
-            new = f"_seen({text}, {ast.unparse(index)}, {kind}, {site}, _t, _phase, _b, _err, _log)"
         return expression(new, node)
+    def seen(self, array, index, node, kind, name):
+        "The index, told to a Watch, which checks it: a profiler goes on after an error."
+        parts = index.elts if isinstance(index, ast.Tuple) else [index]
+        texts = [ast.unparse(_as_call(part)) for part in parts]
+        several = isinstance(index, ast.Tuple) or texts == ["..."]
+        text = f"({', '.join(texts)},)" if several else texts[0]
+        args = f"{ast.unparse(array)}, {text}, {kind}, {self.site(node, name)}"
+        return expression(f"_seen({args}, _t, _phase, _b, _err, _log)", node)
     def by_number(self, text, numbers, node, site, name):
         shape, n, known = self.shape(text), len(numbers), text in self.known
         if known and n > len(shape):
@@ -153,8 +163,6 @@ class _Indices:
     def checked_slice(self, array, index, node, kind, name):
         "A slice cannot be handed to a function as text, so its tuple is checked part by part."
         if not isinstance(index, ast.Tuple): return index
-        if self.watch and kind != LOAD:
-            self.unit.refuse(node, "check='races' does not follow a store to a slice")
         if any(map(_is_special, index.elts)):
             self.unit.refuse(node, "an ellipsis or None beside a slice")
         for axis, part in enumerate(index.elts):
@@ -190,7 +198,8 @@ class Check(_Indices, _LongLoops, ast.NodeTransformer):
         self.generic_visit(node)
         if isinstance(node.func, ast.Name) and node.func.id.startswith("_atomic_"):
             array, index = node.args[:2]
-            node.args[1] = self.checked(array, index, node, ATOMIC, shown(self.unit, array))
+            check = self.seen if self.watch else self.checked
+            node.args[1] = check(array, index, node, ATOMIC, shown(self.unit, array))
         return node
     def subscript(self, node: ast.Subscript, kind: int) -> Any:
         "`node` with the check around its index. `kind` is what the access does, such as LOAD."
@@ -202,7 +211,9 @@ class Check(_Indices, _LongLoops, ast.NodeTransformer):
         node.value, index = self.visit(array), self.visit(index)
         parts = index.elts if isinstance(index, ast.Tuple) else [index]
         has_slice = any(isinstance(part, ast.Slice) for part in parts)
-        check = self.checked_slice if has_slice else self.checked
+        # arrays that one thread has for itself are of no interest to a Watch
+        watched = self.watch and ast.unparse(node.value) not in self.unit.local
+        check = self.seen if watched else self.checked_slice if has_slice else self.checked
         node.slice = check(node.value, index, node, kind, name)
         return node
     def is_part(self, array: ast.expr, index: ast.expr) -> bool:

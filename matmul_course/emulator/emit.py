@@ -86,7 +86,7 @@ class _Regions:
         return [n.line, *_indented(self.walk(n.body))]
     def barrier(self, n):
         lines = ["pass  # barrier"]
-        if self.watch: lines += ["_phase += 1"]
+        if self.watch: lines += ["_phase += 1 << 32"]
         missed = f"_err[0] = {BARRIER_MISSED}; _err[1] = {n.site}; _err[3] = _left; _err[4] = _nt"
         if self.returns: lines += ["if _left == _nt: return", f"if _left: {missed}; return"]
         return lines

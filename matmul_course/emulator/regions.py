@@ -207,5 +207,5 @@ class Build(_Together):
         yes, came, mask, test, _ = map(ast.unparse, [*s.targets[0].elts, *s.value.args])
         self.current += statements(f"{came} |= _bit\nif {test}: {yes} |= _bit")
         where = f"_w, {self.site(s)}, _phase, _b, _err, _log"
-        check = Node(f"if _meet(_of_{mask}, {came}, _done, {where}): return")
-        return self.flush(lanes) + ([] if mask == "None" else [check])
+        check = Node(f"if _meet(_of_{mask}, {came}, _done, {where}): return"), Node("_phase += 1")
+        return self.flush(lanes) + ([] if mask == "None" else [*check])

@@ -23,7 +23,7 @@ from .warps import APART
 from .simple import SHARED_LIMIT, Sizes, checked_launch, position
 from .checks import (
     BARRIER_MISSED, ERROR_SIZE, NOT_UNIFORM, OUT_OF_BOUNDS, RACING, STOPPED)
-from .races import RACE_WATCH, Watch
+from .races import RACE_WATCH, Watch, between
 from .keep import Compiled, compile_for
 
 # %% ../../nbs/emulator/13_run.ipynb #emulator-13-run-008
@@ -126,7 +126,8 @@ def as_kernel(fn: Callable[..., Any]) -> Kernel:
 # %% ../../nbs/emulator/13_run.ipynb #emulator-13-run-017
 _MESSAGES = {
     OUT_OF_BOUNDS: (IndexError, "{me}: index {value} on axis {axis} of {array}, which has {bound}"),
-    RACING: (RaceError, "{me}: {array} is also touched by {other}, with no barrier between"),
+    RACING: (RaceError, "{me}: {array} is also touched by {other}, with no barrier between: "
+             "a race {between}"),
     BARRIER_MISSED: (BarrierError, "{here}: {value} of {bound} threads have returned before this "
                      "barrier"),
     APART: (BarrierError, "{me}: each lane that the mask names has to come to this call with the "
@@ -145,7 +146,7 @@ def report(compiled: Compiled, grid: Sizes, block: Sizes, error: np.ndarray) -> 
     if what == RACING:
         line = compiled.unit.where(compiled.sites[bound - 1][0])[1]
         other = f"thread {position(value, block)} of block {position(axis, grid)}"
-        said["other"] = f"{other} at line {line}"
+        said |= dict(other=f"{other} at line {line}", between=between(b, t, axis, value))
     kind, message = _MESSAGES[what]
     raise kind(message.format(**said) + f"\n    {text}")
 

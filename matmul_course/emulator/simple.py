@@ -61,8 +61,8 @@ def blank(dtype: np.dtype) -> float | int | bool:
 # %% ../../nbs/emulator/03_simple.ipynb #emulator-03-simple-017
 _NEW_VALUE = dict(
     add="old + val", sub="old - val", exch="val",
-    max="val if val > old or old != old else old",
-    min="val if val < old or old != old else old",
+    max="val if val > old else old", nanmax="val if val > old or old != old else old",
+    min="val if val < old else old", nanmin="val if val < old or old != old else old",
     and_="old & val", or_="old | val", xor="old ^ val",
     inc="0 if old >= val else old + 1",
     dec="val if old == 0 or old > val else old - 1")
@@ -85,7 +85,6 @@ def _compare_and_swap(array, index, expected, value):
 
 # the functions of `cuda.atomic`, by name
 ATOMICS = {n: _make_atomic(new) for n, new in _NEW_VALUE.items()} | dict(cas=_compare_and_swap)
-ATOMICS |= dict(nanmax=ATOMICS["max"], nanmin=ATOMICS["min"])
 
 # %% ../../nbs/emulator/03_simple.ipynb #emulator-03-simple-021
 GRID_LIMIT = 2**31 - 1, 65535, 65535      # blocks along x, y and z

@@ -13,7 +13,7 @@ from numba.core import cgutils
 from numba.extending import intrinsic
 from numba.np.arrayobj import make_array, populate_array
 from .source import bindings, loaded, stored
-from .inference import inner_jit
+from .rules import inner_jit
 from .lowering import Unit
 from .regions import Build, each_region
 

@@ -26,7 +26,7 @@ _ARRAY = _records("size shared skew first shift") # its cells begin at `first`, 
 _LEVEL = _records("loop turn entry path visit")   # of a loop that the thread is in
 _PASSED = _records("visit times")
 _STEP = _records("value key site column lane request")
-_RACE = _records("when array offset thread site earlier other other_site")
+_RACE = _records("when array offset thread site other_block other other_site")
 _NOW = _records("""when thread depth visits warp steps requests first cursor gap unmatched storing
     cells races""")
 _PLACE = np.dtype([("accesses", "f8"), ("requests", "f8"), ("units", "f8")])
@@ -128,21 +128,24 @@ def _cell_of(r, offset, tables):
     cell = tables.cells[now.cells]
     now.cells += 1
     tables.cell_numbers[place] = now.cells
-    cell.place, cell.reported, cell.records[:] = place, -1, -1
+    cell.place, cell.reported, cell.records[:] = place, -1, 0
     return cell
 
 @light_inline
 def _touch(r, offset, row, tables):
     "Find a race with those who touched the element before."
     cell, now, shared = _cell_of(r, offset, tables), tables.now[0], tables.arrays[r].shared
-    k = clash(cell.records, row.what, row.thread, row.when, shared)
+    block, phase = row.when >> 32, (row.when & 0xffffffff) << 32 | row.lanes
+    who = block << 10 | row.thread
+    k = clash(cell.records, row.what, phase, who, shared)
     if k >= 0 and cell.reported != row.when:         # once for each block, phase and element
         race, cell.reported = tables.races[now.races], row.when
         now.races += 1
         race.when, race.array, race.offset = row.when, r, offset
         race.thread, race.site = row.thread, row.site
-        race.earlier, race.other, race.other_site = cell.records[k]
-    keep_access(cell.records, row.what, row.site, row.thread, row.when, shared)
+        _, other, race.other_site = cell.records[k]
+        race.other_block, race.other = other >> 10, other & 1023
+    keep_access(cell.records, row.what, row.site, phase, who, shared)
 
 @light_inline
 def _access(row, tables):

@@ -44,7 +44,8 @@ def _totals(profile):
 def _race_text(race):
     sides = " and ".join(f"thread {t} of block {b} at line {line}"
         for t, b, line in zip(race.threads, race.blocks, race.lines))
-    return f"{race.array}[{race.index}] by {sides}, with no barrier between."
+    where = f"{race.array}[{race.index}]"
+    return f"{where} by {sides}, with no barrier between: a race {race.kind}."
 
 def _outside_text(o):
     return (f"{o.array}[{o.index}] of shape {o.shape}, line {o.line}, by thread {o.thread} of "

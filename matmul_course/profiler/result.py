@@ -11,6 +11,7 @@ from collections import Counter, namedtuple
 from dataclasses import dataclass
 import numpy as np
 from ..emulator.checks import ATOMIC, LOAD, STORE, UPDATE
+from ..emulator.races import between
 from ..emulator.source import plain
 from ..emulator.simple import position
 from ..emulator.lowering import shown
@@ -26,8 +27,9 @@ from ..tools.figure import Figure
 # One access to one array in a line of a kernel: what it is, how often it is made, what it costs
 Line = namedtuple("Line", """source line text array kind accesses per_request unit sample requests
     units itemsize""")
-# A race: two threads touch one element, one of them writes, and no barrier is between
-Conflict = namedtuple("Conflict", "block phase array index threads blocks lines")
+# A race: two threads touch one element, one of them writes, and no barrier is between; it is
+# "within a warp", "between warps" or "between blocks"
+Conflict = namedtuple("Conflict", "block phase array index threads blocks lines kind")
 # An index outside of its array, and the thread that used it
 OutOfBounds = namedtuple("OutOfBounds", "array index shape block thread line")
 
@@ -149,13 +151,14 @@ def _element_index(run, shape, r, offset):
 def _conflicts(reader, rows):
     "A Conflict for each row of the counters' list of races."
     run, where = reader.run, reader.where
-    place = lambda when: position(when >> 32, run.grid)
-    for when, r, offset, t, site, earlier, other, other_site in rows.tolist():
-        yield Conflict(block=place(when), phase=when & 0xffffffff, array=reader.names[r],
+    for when, r, offset, t, site, other_block, other, other_site in rows.tolist():
+        block, there = (position(b, run.grid) for b in (when >> 32, other_block))
+        yield Conflict(block=block, phase=when & 0xffffffff, array=reader.names[r],
             index=_element_index(run, reader.shapes[r], r, offset),
             threads=(position(t, run.block), position(other, run.block)),
-            blocks=(place(when), place(earlier)),
-            lines=(where(site)[1], where(other_site)[1]))
+            blocks=(block, there),
+            lines=(where(site)[1], where(other_site)[1]),
+            kind=between(when >> 32, t, other_block, other))
 
 def _all_outside(reader, rows):
     "An OutOfBounds for each index whose numbers stand in rows of the trace."

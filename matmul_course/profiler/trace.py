@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 from numba import types
 from numba.extending import overload
-from ..emulator.races import Watch, address_of
+from ..emulator.races import Watch, address_of, elements_of
 from ..emulator.checks import sizes_of
 from .follow import BRANCH, follow
 from .warp import light_inline
@@ -24,10 +24,11 @@ Log = namedtuple("Log", "roots trace now")
 
 TRACE_ROW = np.dtype([
     ("value", "i8"),  # Address of an access, outcome of a condition, or number of an index
-    ("when", "i8"),   # block << 32 | phase
-    ("site", "i4"),   # Place in the source
+    ("when", "i8"),   # block << 32 | barriers of the block so far
+    ("site", "u2"),   # Place in the source
     ("thread", "i2"), # Within its block
-    ("what", "i2")])  # LOAD, STORE, UPDATE, ATOMIC, ENTER, TURN, LEAVE, BRANCH, OUTSIDE_INDEX
+    ("what", "i2"),   # LOAD, STORE, UPDATE, ATOMIC, ENTER, TURN, LEAVE, BRANCH, OUTSIDE_INDEX
+    ("lanes", "u2")]) # Barriers of the warp so far
 _LOG_NOW = np.dtype([("rows", "i8"), ("flop", "i8")])
 
 def new_log(roots: np.ndarray, rows: int) -> Log:
@@ -44,8 +45,8 @@ def _mark(what, site, value, t, phase, block, log):
     now.rows += 1
     if n >= len(log.trace): return
     row = log.trace[n]
-    row.value, row.when, row.site = value, block << 32 | phase, site
-    row.thread, row.what = t, what
+    row.value, row.when, row.site = value, block << 32 | phase >> 32, site
+    row.thread, row.what, row.lanes = t, what, phase & 0xffff
 
 @light_inline
 def _branch(test, site, t, phase, block, log):
@@ -65,30 +66,38 @@ def _flop_typed(value, log):
 
 # %% ../../nbs/profiler/4_trace.ipynb #profiler-4-trace-009
 def _within(shape, index): "Is each number of an index inside?"
-def _origin(index): "The index of element 0."
+def _origin(index): "The index of element 0, or the part of the array that begins there."
 def _note_index(index, site, t, phase, block, log): "A row for each number of an index."
 
 _OPTIONS = dict(forceinline=True)
 
-def _index_texts(index):
-    "The texts of the numbers that make up an index."
-    if not isinstance(index, types.BaseTuple): return ["index"]
-    return [f"index[{i}]" for i in range(index.count)]
+def _parts(index):
+    "(Text, type) of each part of an index."
+    if not isinstance(index, types.BaseTuple): return [("index", index)]
+    return [(f"index[{i}]", kind) for i, kind in enumerate(index.types)]
+
+def _numbers(index, axes=0):
+    "(Text, axis) of each number of an index; after an ellipsis, axes are counted from the end."
+    parts, dots = _parts(index), False
+    for i, (text, kind) in enumerate(parts):
+        dots |= isinstance(kind, types.EllipsisType)
+        if isinstance(kind, types.Integer): yield text, axes - len(parts) + i if dots else i
 
 @overload(_within, jit_options=_OPTIONS)
 def _within_typed(shape, index):
-    inside = [f"0 <= {n} < shape[{i}]" for i, n in enumerate(_index_texts(index))]
-    return eval(f"lambda shape, index: {' and '.join(inside)}")
+    inside = [f"0 <= {n} < shape[{axis}]" for n, axis in _numbers(index, shape.count)]
+    return eval(f"lambda shape, index: {' and '.join(inside) or True}")
 
 @overload(_origin, jit_options=_OPTIONS)
 def _origin_typed(index):
-    if not isinstance(index, types.BaseTuple): return lambda index: 0
-    return eval(f"lambda index: ({'0, ' * index.count})")
+    first = ["0" if isinstance(kind, types.Integer) else text for text, kind in _parts(index)]
+    several = isinstance(index, types.BaseTuple)
+    return eval(f"lambda index: {f'({chr(44).join(first)},)' if several else first[0]}")
 
 @overload(_note_index)
 def _note_index_typed(index, site, t, phase, block, log):
-    rows = [f"_mark({OUTSIDE_INDEX + axis}, site, {n}, t, phase, block, log)"
-        for axis, n in enumerate(_index_texts(index))]
+    rows = [f"_mark({OUTSIDE_INDEX + i}, site, {n}, t, phase, block, log)"
+        for i, (n, _) in enumerate(_numbers(index))]
     return eval(f"lambda index, site, t, phase, block, log: ({', '.join(rows)},)")
 
 @light_inline
@@ -96,8 +105,9 @@ def _seen(array, index, kind, site, t, phase, block, err, log):
     "What stands in the place of each index."
     shape = sizes_of(array)
     if _within(shape, index):
-        address = address_of(array, index)
-        if address >= 0: _mark(kind, site, address, t, phase, block, log)
+        elements, _ = elements_of(array, index, kind)
+        for j in range(elements):
+            _mark(kind, site, address_of(array, index, j), t, phase, block, log)
         return index
     _note_index(index, site, t, phase, block, log)
     if not _within(shape, _origin(index)): raise IndexError("an empty array")
