@@ -19,6 +19,7 @@ from numba.core.errors import NumbaError, TypingError
 from numba.np.numpy_support import as_dtype
 from .source import (
     BarrierError, RaceError, Unsupported, kernel_function, read_source)
+from .warps import APART
 from .simple import SHARED_LIMIT, Sizes, checked_launch, position
 from .checks import (
     BARRIER_MISSED, ERROR_SIZE, NOT_UNIFORM, OUT_OF_BOUNDS, RACING, STOPPED)
@@ -136,6 +137,8 @@ _MESSAGES = {
              "a race {between}"),
     BARRIER_MISSED: (BarrierError, "{here}: {value} of {bound} threads have returned before this "
                      "barrier"),
+    APART: (BarrierError, "{me}: each lane that the mask names has to come to this call with the "
+            "same mask, and lane {value} has not"),
     NOT_UNIFORM: (BarrierError, "{me}: this decides over a barrier and must be the same in the "
                   "whole block, but it is {value} here and {bound} in the threads before")}
 
