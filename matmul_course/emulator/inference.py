@@ -106,7 +106,7 @@ def refuse_whole_arrays(unit: Unit, blocks: dict, kinds: dict[str, types.Type]) 
     for statement in (s for block in blocks.values() for s in block.body):
         if _is_whole(statement, kinds):
             at = SimpleNamespace(lineno=statement.loc.line)
-            unit.refuse(at, "a GPU has no operations on whole arrays; write a loop over the elements")
+            unit.refuse(at, "a GPU has no operations on whole arrays; write a loop")
 
 # %% ../../nbs/emulator/06_inference.ipynb #emulator-06-inference-014
 def infer(
