@@ -24,7 +24,7 @@ from ..tools.files import write_whole
 from .source import current_value, is_jitted, plain, remember
 from .simple import SHARED_LIMIT
 from .lowering import Unit
-from .devices import lower
+from .devices import declared, lower
 from .emit import namespace, translate
 
 # %% ../../nbs/emulator/12_keep.ipynb #emulator-12-keep-008
@@ -42,7 +42,7 @@ def _fingerprint(value):
     if isinstance(value, type) or inspect.isbuiltin(value):
         members = dict(value.__members__) if isinstance(value, EnumType) else ""
         return f"{value.__module__}.{value.__qualname__} {members}"
-    if is_jitted(value): return f"its source, and {vars(value).get('signatures')}"
+    if is_jitted(value): return f"its source, and {declared(value)}"
     raise _Uncacheable(type(value).__name__)
 
 # %% ../../nbs/emulator/12_keep.ipynb #emulator-12-keep-012
