@@ -13,8 +13,8 @@ from typing import Any, NoReturn
 import numpy as np
 from numba import prange
 from .source import (
-    DeviceName, Source, Unsupported, assign, bindings, call_of, expression, holds, is_cuda,
-    is_jitted, parameters, read_source, read_tree, statements, stored, visible)
+    DeviceName, Source, Unsupported, assign, bindings, call_of, current_value, expression,
+    holds, is_cuda, is_jitted, parameters, read_source, read_tree, statements, stored, visible)
 from .warps import WARP_CALLS
 from .simple import ATOMICS, BLOCK_CALLS, to_dtype
 
@@ -190,8 +190,9 @@ class _Names:
         known = {n: v for n in own if (v := self.once(n)) is not None}
         if own - set(known):
             self.refuse(node, f"`{ast.unparse(node)}` must be known when the kernel is compiled")
-        for n in ast.walk(node):
-            if global_value(n, self.env) is not None: self.read(n)
+        fn, texts = self.source.fn, {ast.unparse(n) for n in ast.walk(node)} - own
+        self.unit.reads += [(fn, text, value) for text in sorted(texts)
+                            if (value := current_value(fn, text)) is not None]
         try: return eval(ast.unparse(node), self.env | known)
         except Exception as e:
             self.refuse(node, f"`{ast.unparse(node)}` has no constant value: {e}")
