@@ -228,10 +228,12 @@ def test_an_array_that_is_passed_twice_is_copied_twice():
 WHOLE = "no operations on whole arrays"
 REFUSED = [("o[t] = np.exp(f)", "write math.exp"), ("o[t] = np.abs(a[t])", "operators or abs"), ("o[t] = math.gcd(n, 4)", "a loop"),
            ("for i in prange(3): o[i] = 1", "a loop"), ("o[:] = a", WHOLE), ("m[0] = m[1]", WHOLE), ("x = a + a", WHOLE), ("x = -a", WHOLE),
-           ("m[t] += 1", WHOLE), ("x = a > 1", WHOLE), ("x = a.copy()", WHOLE), ("o[t] = a.max()", WHOLE), ("x = a.astype(np.float32)", WHOLE),
+           ("m[t] += 1", WHOLE), ("x = a > 1", WHOLE), ("x = a.copy()", WHOLE), ("o[t] = a.max()", WHOLE),
+           ("x = a.astype(np.float32)", WHOLE),
            ("x = a.ravel()", WHOLE), ("print(a)", WHOLE), ("o[t] = a @ a", "MatMult"),
            ("x = copies(a)", WHOLE)]
-TAKEN = """o[:] = f; m[0, :] = 2; m[1:, 0:2] = f; x = m.T; o[0] = x[1, 0]; y = m.reshape(16); o[1] = y[5]; o[2] = np.cos(f) + np.maximum(f, n)
+TAKEN = """o[:] = f; m[0, :] = 2; m[1:, 0:2] = f; x = m.T; o[0] = x[1, 0]; y = m.reshape(16); o[1] = y[5]
+o[2] = np.cos(f) + np.maximum(f, n)
 z = a.view(np.int64); o[3] = z[0] + a.sum() + math.floor(f) / 2 + math.ceil(n) / 2 + math.fmod(-f, 2.)""".replace("\n", "; ")
 
 @cuda.jit(device=True)

@@ -84,7 +84,7 @@ class Untyped(TypingError, TypeError):
 # %% ../../nbs/emulator/06_inference.ipynb #emulator-06-inference-024
 _VIEWS = {"array.reshape", "array.view", "array.transpose"}
 _METHODS = {"max", "min", "dot", "sort", "nonzero", "tobytes"}
-_ARITHMETIC = {"binop", "inplace_binop", "unary", "arrayexpr"}
+_BY_ELEMENT = {"binop", "inplace_binop", "unary", "arrayexpr"}
 
 def _is_whole(statement, kinds):
     "Does a statement of Numba's make, copy, print or reduce a whole array?"
@@ -95,7 +95,7 @@ def _is_whole(statement, kinds):
     if not isinstance(value, ir.Expr): return False
     made, parts = is_array(statement.target), dict(value._kws)
     if value.op == "getattr": return parts["attr"] in _METHODS and is_array(parts["value"])
-    if value.op != "call": return made and value.op in _ARITHMETIC
+    if value.op != "call": return made and value.op in _BY_ELEMENT
     callee = kinds[parts["func"].name]
     key = getattr(callee, "typing_key", None)
     is_view = isinstance(callee, types.Dispatcher) or isinstance(key, str) and key in _VIEWS
