@@ -134,9 +134,10 @@ def _as_call(part):
 def _by_index(unit, loop, items):
     "`for x in a` -> `items = a`, and a loop over the indices of `items`."
     unit.original[items] = shown(unit, loop.iter)
-    head = statements(f"{items} = 0\nfor {items}_i in range(len({items})): _ = {items}[{items}_i]", loop)
-    head[0].value, head[1].body[0].targets, head[1].body[1:] = loop.iter, [loop.target], loop.body
-    return head
+    i = f"{items}_i"
+    made = statements(f"{items} = 0\nfor {i} in range(len({items})): _ = {items}[{i}]", loop)
+    made[0].value, made[1].body[0].targets, made[1].body[1:] = loop.iter, [loop.target], loop.body
+    return made
 
 class _Indices:
     "Part of `Check`: an index of an array, of a part of it, or with slices."
