@@ -94,9 +94,9 @@ def _origin_typed(index):
 
 @overload(_note_index)
 def _note_index_typed(index, site, t, phase, block, log):
-    rows = [f"_mark({OUTSIDE_INDEX + i}, site, {n}, t, phase, block, log)"
+    rows = [f"_mark({OUTSIDE_INDEX + i}, site, {n}, t, phase, block, log), "
         for i, (n, _) in enumerate(_numbers(index))]
-    return eval(f"lambda index, site, t, phase, block, log: ({', '.join(rows)},)")
+    return eval(f"lambda index, site, t, phase, block, log: ({''.join(rows)})")
 
 @light_inline
 def _seen(array, index, kind, site, t, phase, block, err, log):
