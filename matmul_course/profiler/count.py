@@ -12,7 +12,8 @@ from ..emulator.checks import LOAD
 from ..emulator.races import clash, find_root, keep_access
 from .follow import BRANCH, ENTER, TURN
 from .trace import OUTSIDE_INDEX, TRACE_ROW, new_log
-from .warp import bank_passes, distinct, light_inline, light_jit
+from .warp import (
+    distinct, light_inline, light_jit, shared_wavefronts, wavefronts)
 
 # %% ../../nbs/profiler/5_count.ipynb #profiler-5-count-007
 MOST_OUTSIDE = 2**16 # indices out of bounds that are listed
@@ -29,7 +30,7 @@ _STEP = _records("value key site column lane request")
 _RACE = _records("when array offset thread site other_block other other_site")
 _NOW = _records("""when thread depth visits warp steps requests first cursor gap unmatched storing
     cells races""")
-_PLACE = np.dtype([("accesses", "f8"), ("requests", "f8"), ("units", "f8")])
+_PLACE = np.dtype([(name, "f8") for name in ("accesses", "requests", "units", "wavefronts")])
 _REQUEST = np.dtype([("site", "i8"), ("column", "i8"), ("active", "i8"), ("lanes", "i8", 32)])
 _CELL = np.dtype([("place", "i8"), ("reported", "i8"), ("records", "i8", (5, 3))])
 
@@ -189,18 +190,26 @@ def _settle(steps, requests, tables):
             place.units += distinct(lanes, 0) > 1
             continue
         array = tables.arrays[request.column]
-        place.units += bank_passes(lanes, array.size) if array.shared else distinct(lanes, 5)
+        if array.shared:
+            cycles, parts = shared_wavefronts(lanes, array.size)
+            place.units += cycles / parts
+        else:
+            cycles, sectors = wavefronts(lanes, array.size), distinct(lanes, 5)
+            place.units += sectors
+        place.wavefronts += cycles
         place.accesses += request.active
         if request.active <= tables.fullest[request.site].active: continue
         tables.fullest[request.site] = request               # the fullest will be drawn
 
 # %% ../../nbs/profiler/5_count.ipynb #profiler-5-count-023
-Counted = namedtuple("Counted", "places kinds fullest offsets races outside flop storing")
-# places: accesses, requests and units by [place of the source, array]; conditions in a last column
+Counted = namedtuple("Counted", "places kinds fullest offsets races outside flop flop64 storing")
+# places: accesses, requests, units and wavefronts by [place of the source, array]; conditions
+# in a last column
 # kinds, fullest: by place, LOAD, STORE, UPDATE or ATOMIC, and its request with the most lanes
 # offsets: of the elements that were touched, bytes, sorted, for each array
 # races, outside: a record for each race, and the rows of the trace for indices out of bounds
-# flop, storing: floating-point operations, and threads that stored to global memory
+# flop, flop64: floating-point operations, and those of them in float64
+# storing: threads that stored to global memory
 
 def _ordered(keys):
     "Numbers for keys, equal for equal ones, in the order in which the keys first come."
@@ -256,4 +265,5 @@ class TraceCounter:
         offsets = [(part - array["first"] << array["shift"]) + array["skew"]
             for part, array in zip(parts, t.arrays)]
         return Counted(t.places, t.kinds, t.fullest, offsets, np.concatenate(self.races),
-            self.outside, int(self.log.now["flop"][0]), int(t.now["storing"][0]))
+            self.outside, int(self.log.now["flop"][0]), int(self.log.now["flop64"][0]),
+            int(t.now["storing"][0]))

@@ -39,7 +39,8 @@ def _totals(profile):
         f"{_bytes_text(p.bytes_written)} written")
     yield "in sectors of all requests (L1)", _bytes_text(p.bytes_requested)
     yield "in distinct sectors (DRAM at least)", _bytes_text(p.bytes_touched)
-    for name in GPUS: yield f"lower bound on the {name}", _seconds_text(p.bound(name))
+    for name in GPUS:
+        yield f"lower bound on the {name}", f"{_seconds_text(p.bound(name))} ({p.limited_by(name)})"
 
 def _race_text(race):
     sides = " and ".join(f"thread {t} of block {b} at line {line}"

@@ -15,7 +15,7 @@ from ..emulator.races import between
 from ..emulator.source import plain
 from ..emulator.simple import position
 from ..emulator.lowering import shown
-from .bounds import GPU, gpu_named
+from .bounds import GPU, Work, gpu_named
 from .report import draw_request, report_page, report_text
 from .count import MOST_OUTSIDE, Counted
 from .sample import Block, Run, alike, touched
@@ -26,7 +26,7 @@ from ..tools.figure import Figure
 # %% ../../nbs/profiler/9_result.ipynb #profiler-9-result-006
 # One access to one array in a line of a kernel: what it is, how often it is made, what it costs
 Line = namedtuple("Line", """source line text array kind accesses per_request unit sample requests
-    units itemsize""")
+    units wavefronts itemsize""")
 # A race: two threads touch one element, one of them writes, and no barrier is between; it is
 # "within a warp", "between warps" or "between blocks"
 Conflict = namedtuple("Conflict", "block phase array index threads blocks lines kind")
@@ -48,18 +48,37 @@ class KernelProfile:
     bytes_touched: int      # 32 x the distinct sectors of global memory
     sectors: dict           # (array, "load" | "store") -> mean sectors per request of a warp
     bank_passes: dict       # (shared array, "load" | "store") -> mean passes per request
+    wavefronts: dict        # (array, "load" | "store") -> mean cycles of L1 or shared memory
     races: list             # Of Conflict
     out_of_bounds: list     # Of OutOfBounds, up to 65,536 for each run
     idle_lanes: float       # Share of launched lanes that store nothing to global memory
     flop: int               # + - * / on floating-point numbers
+    flop64: int             # Those of them in float64
     divergent: dict         # Line -> share of its conditions and loops where a warp's lanes part
     lines: list             # Of Line
     bytes_requested: int    # 32 x the sectors of all requests: what L1 is asked for
     source: dict            # Line -> text, of the kernel
+    def bounds(self,
+        gpu: GPU | str,        # A GPU, or the name of one in GPUS
+        warm_l2: bool = False, # Whether all that is read lies in L2 already
+        launch: float = 0,     # Seconds that the launch itself takes
+    ) -> dict[str, float]:
+        """Seconds that no run is shorter than, by resource: dram, l1, lsu, shared, fp32, fp64 and
+        waves. ValueError for an unknown name."""
+        def total(value, unit=""): return sum(value(l) * len(l.kind.split("+"))
+            for l in self.lines if unit in l.unit)
+        work = Work(blocks=math.prod(self.grid), dram=self.bytes_touched,
+            l1=total(lambda l: l.wavefronts, "sectors"), lsu=total(lambda l: l.requests),
+            shared=total(lambda l: l.wavefronts, "passes"), fp32=self.flop - self.flop64,
+            fp64=self.flop64)
+        return gpu_named(gpu).bounds(work, warm_l2, launch)
     def bound(self, gpu: GPU | str) -> float:
-        """Seconds that no run on a GPU, or on one of that name, is shorter than: the larger of
-        FLOP / peak and bytes touched / bandwidth."""
-        return gpu_named(gpu).bound(self.flop, self.bytes_touched)
+        "The largest of `bounds`, in seconds."
+        return max(self.bounds(gpu).values())
+    def limited_by(self, gpu: GPU | str) -> str:
+        "The key of the largest of `bounds`."
+        found = self.bounds(gpu)
+        return max(found, key=found.__getitem__)
     def picture(self, line: int | None = None, array: str | None = None) -> Figure:
         """The addresses that a warp touches in one request of a line of the source and of the
         array of that name. Without them, it is the request that costs the most. Raises ValueError
@@ -85,7 +104,7 @@ class _Reader:
         self.shapes = [shape for shape, _ in self.unit.shared.values()]
         self.shapes += [a.shape for a in run.arrays]
         self.places = {name: self.total(lambda c: c.places[name])
-            for name in ("accesses", "requests", "units")}
+            for name in ("accesses", "requests", "units", "wavefronts")}
         self.lines = list(self.all_lines())
     def total(self, count):
         "The sum of a count over the whole grid."
@@ -96,12 +115,14 @@ class _Reader:
         kinds = np.max([c.kinds for c in self.counted.values()], axis=0)
         for site, r in np.argwhere(self.places["requests"][:, :-1]).tolist():
             source, line, text = self.where(site)
-            accesses, requests, units = (p[site, r].item() for p in self.places.values())
+            accesses, requests, units, wavefronts = (
+                p[site, r].item() for p in self.places.values())
             fullest = max((c.fullest[site] for c in self.counted.values()),
                 key=lambda request: request["active"])
             yield Line(source=source.name, line=line, text=text, array=self.names[r],
                 kind=_KINDS[int(kinds[site])], accesses=int(accesses), requests=int(requests),
-                units=units, per_request=units / requests, sample=fullest["lanes"].copy(),
+                units=units, wavefronts=wavefronts, per_request=units / requests,
+                sample=fullest["lanes"].copy(),
                 unit="passes" if r < len(self.unit.shared) else "sectors",
                 itemsize=int(self.run.roots[r, 2]))
     def sums(self, value, unit=""):
@@ -115,9 +136,9 @@ class _Reader:
         "Array -> elements that are accessed in that way."
         found = self.sums(lambda line: line.accesses)
         return Counter({array: n for (array, k), n in found.items() if k == kind})
-    def means(self, unit):
-        "(array, kind) -> sectors or passes per request."
-        units = self.sums(lambda line: line.units, unit)
+    def means(self, unit, value=lambda line: line.units):
+        "(array, kind) -> sectors, passes or another value per request."
+        units = self.sums(value, unit)
         return {key: units[key] / n for key, n in self.sums(lambda l: l.requests, unit).items()}
     def global_bytes(self, value, kinds=("load", "store")):
         "The sum of a value over the accesses to global memory."
@@ -190,8 +211,10 @@ def read_profile(
         bytes_requested=int(reader.global_bytes(lambda l: SECTOR * l.units)),
         bytes_touched=bytes_touched, sectors=reader.means("sectors"),
         bank_passes=reader.means("passes"),
+        wavefronts=reader.means("", lambda line: line.wavefronts),
         races=[race for c in counted.values() for race in _conflicts(reader, c.races)],
         out_of_bounds=[o for c in counted.values() for o in _all_outside(reader, c.outside)],
         idle_lanes=1 - reader.total(lambda c: c.storing) / threads,
-        flop=round(reader.total(lambda c: c.flop)), divergent=reader.divergent(),
+        flop=round(reader.total(lambda c: c.flop)),
+        flop64=round(reader.total(lambda c: c.flop64)), divergent=reader.divergent(),
         lines=reader.lines, source=source)

@@ -27,7 +27,7 @@ TRACE_ROW = np.dtype([
     ("thread", "i2"), # Within its block
     ("what", "i2"),   # LOAD, STORE, UPDATE, ATOMIC, ENTER, TURN, LEAVE, BRANCH, OUTSIDE_INDEX
     ("lanes", "u2")]) # Barriers of the warp so far
-_LOG_NOW = np.dtype([("rows", "i8"), ("flop", "i8")])
+_LOG_NOW = np.dtype([(name, "i8") for name in ("rows", "flop", "flop64")]) # flop64: in float64
 
 def new_log(roots: np.ndarray, rows: int) -> Log:
     """An empty log, for arrays at the addresses `roots`, from the emulator's `root_rows`. Its
@@ -57,8 +57,10 @@ def _flop(value, log): "A result of floating-point arithmetic, counted; any othe
 @overload(_flop, jit_options=dict(forceinline=True))
 def _flop_typed(value, log):
     if not isinstance(value, (types.Float, types.Complex)): return lambda value, log: value
+    double = getattr(value, "underlying_float", value) == types.float64
     def counted(value, log):
         log.now[0].flop += 1
+        if double: log.now[0].flop64 += 1
         return value
     return counted
 
