@@ -35,7 +35,7 @@ def packed_columns(
 ): # (groups, K / lanes, V * lanes)
     """B in groups of V columns. Each row of a group holds a vector of each of its columns.
 
-    What is missing to whole vectors and to a whole group is filled with zeros."""
+    Unfilled lanes, and columns that the last group lacks, are zeros."""
     (K, N), step = B.shape, lanes(B)
     groups, rows = (N + V - 1) // V, (K + step - 1) // step
     b = buffer(B, groups * rows * V * step).reshape(groups, rows, V, step)
@@ -53,8 +53,8 @@ def dots(
     a,           # (R, K), rows contiguous; R further rows may follow
     b,           # (K / lanes, V vectors): a group of `packed_columns`
     c,           # (R, V or fewer): is overwritten
-    ahead: int,  # Column of the next R rows of a from which on they are asked for
-    groups: int, # One part in so many of these rows is asked for
+    ahead: int,  # First column to prefetch in the next R rows of a
+    groups: int, # Each call prefetches 1 / groups of the columns of these rows
     R: int,      # Rows, a constant
     V: int,      # Columns, a constant
 ):
@@ -93,7 +93,6 @@ def _fill_skinny(a, b, c):
     if M < R: return fill_tiled(a, b, c)
     kernel(in_rows(a), b, c, min(numba_threads(), M // R))
 
-# %% ../nbs/10_shapes.ipynb #10-shapes-038
 @rung("skinny", takes="numpy")
 @operands("numpy")
 def matmul_skinny(
@@ -172,7 +171,7 @@ WIDE_TILES = ((10, 2), (8, 2), (5, 4), (2, 8)) if VECTOR_REGISTERS == 32 else ((
 def wide_tile(
     M: int, # Rows of A
 ) -> tuple[int, int]: # Rows of a tile, and vectors side by side
-    "The tile for M rows: few rows that are not there, and few strips that load B again."
+    "The tile that wastes least: a strip counts as its R rows, and one for loading B again."
     return min(WIDE_TILES, key=lambda tile: -(-M // tile[0]) * (tile[0] + 1))
 
 def _fill_wide(a, b, c):
@@ -182,7 +181,6 @@ def _fill_wide(a, b, c):
     depth = 32 if R == 2 else 64
     _wide(R, V)(a, in_rows(b), c, min(n, -(-len(b) // depth)), depth)
 
-# %% ../nbs/10_shapes.ipynb #10-shapes-056
 @rung("wide", takes="numpy")
 @operands("numpy")
 def matmul_wide(
@@ -208,10 +206,10 @@ LARGE = 2**18      # elements of a B that is not used where it lies
 
 RULES = (
     Rule("skinny", lambda M, K, N, threads: N <= 24 and K >= 256 and M * K > TALL,
-         "few columns leave lanes of a tile empty; here they run along K, A is read once"),
+         "C has few columns: the lanes run along K, and A is read once"),
     Rule("small", lambda M, K, N, threads: (threads == 1 or M * K * N <= ONE_THREAD)
          and (K * N <= UNPACKED or M <= 32 and K * N < LARGE),
-         "B is used where it lies, and a second thread would not pay"),
+         "B is used where it lies; there is one thread, or too little work to share"),
     Rule("wide", lambda M, K, N, threads: M <= 32 and N >= 64 and K * N >= LARGE,
          "few rows do not repay packing B; it is read once, and asked for ahead"),
     Rule("parallel", lambda M, K, N, threads: True,
@@ -226,16 +224,16 @@ def at_once(A, B, C):
     else: add_by_tiles(A, B, C)
     return True
 
-_at_once: dict[np.dtype, Callable[..., bool]] = {} # by dtype, for contiguous arrays
+_short_way: dict[np.dtype, Callable[..., bool]] = {} # by dtype, for contiguous arrays
 
 def _fill_small(a, b, c):
     "c = a @ b on this thread, from where b lies."
-    if c.dtype not in _at_once:
+    if c.dtype not in _short_way:
         operand, result = (types.Array(from_dtype(c.dtype), 2, "C", readonly=r) for r in (1, 0))
         kind = types.boolean(operand, operand, result)
-        _at_once[c.dtype] = cached_njit(at_once, [kind], uses=(registers,))
+        _short_way[c.dtype] = cached_njit(at_once, [kind], uses=(registers,))
     contiguous = a.flags.carray and b.flags.carray
-    if not (contiguous and _at_once[c.dtype](a, b, c)): fill_tiled(a, b, c)
+    if not (contiguous and _short_way[c.dtype](a, b, c)): fill_tiled(a, b, c)
 
 KERNELS: dict[str, Callable[..., np.ndarray]] = { # name -> function of two arrays that fit
     "skinny": partial(fill_product, fill=_fill_skinny),
@@ -275,6 +273,6 @@ def matmul(
             (M, K), N = a.shape, b.shape[1]
             if K * N <= UNPACKED and (M * K * N <= ONE_THREAD or numba_threads() == 1):
                 c = np.empty((M, N), a.dtype)
-                if _at_once[a.dtype](a, b, c): return c
+                if _short_way[a.dtype](a, b, c): return c
         except (LookupError, TypeError, ValueError): pass       # what is wrong, the long way says
     return _by_rule(a, b)

@@ -59,7 +59,7 @@ def test_public_functions_say_their_types():
     assert not found, "\n" + "\n".join(f"{name}: {', '.join(names)}" for name, names in found.items())
 
 def test_mypy_finds_nothing_and_knows_what_is_imported_from_the_top(root, tmp_path):
-    "The names are loaded when they are asked for, and decorated on the way: neither may hide their types. The second run reads what the first kept."
+    "The names are loaded when asked for, and decorated on the way: neither may hide their types. The second run reads what the first kept."
     pinned(root, "mypy", "numpy", "torch")
     passes(root, "mypy", "--cache-dir", str(tmp_path))
     names = [name for name, fn in functions() if "." not in name and inspect.isroutine(fn)]

@@ -172,10 +172,10 @@ kernel_by_shape = Exercise(
     "**Kernel by shape.** Return the name of a kernel for (M, K) @ (K, N) on `threads` threads, by "
     "the first of these rules that holds. `\"skinny\"`: each number of A is used in at most 24 "
     "multiply-adds, A has more than 2¹⁷ numbers, and each sum has at least 256 products. "
-    "`\"small\"`: B has at most 2¹⁶ numbers, or it has fewer than 2¹⁸ and each of them is used in "
-    "at most 32 multiply-adds; and besides, there is only one thread, or the product takes at "
+    "`\"small\"` needs two things. First, B has at most 2¹⁶ numbers, or fewer than 2¹⁸ if each is "
+    "used in at most 32 multiply-adds. Second, there is only one thread, or the product takes at "
     "most 2¹⁹ multiply-adds. `\"wide\"`: each number of B is used in at most 32 multiply-adds, a "
-    "row of C has at least 64 numbers, and B has at least 2¹⁸. Else `\"parallel\"`.",
+    "row of C has at least 64 numbers, and B has at least 2¹⁸ numbers. Else `\"parallel\"`.",
     _kernel_cases, right=[rule_by_rule, by_uses],
     wrong=[uses_swapped, few_inner, small_first, threads_forgotten, both_operands, short_rows],
     hints=["For how many numbers of C is one number of A needed, and for how many one of B?",
