@@ -19,7 +19,7 @@ from .tools.simd import (
     store, store_part, zeros)
 
 # %% ../nbs/08_registers.ipynb #08-registers-018
-@cached_njit
+@cached_njit(inline="always")
 def buffer(
     like,   # An array of the dtype that is wanted
     n: int, # How many numbers
@@ -64,14 +64,14 @@ def edge_tile(
 # %% ../nbs/08_registers.ipynb #08-registers-042
 TILE_ROWS = 6 # with two vectors side by side: 15 registers
 
-@cached_njit
+@cached_njit(inline="always")
 def height(
     left: int, # Rows that are still to do
 ) -> int: # At most 6; at most 4 where that leaves fewer rows empty
     "How many rows of C the next tile takes."
     return min(left, 4 if left <= 4 or left in (7, 8) else TILE_ROWS)
 
-@cached_njit
+@cached_njit(inline="always")
 def next_tile(
     a, b, c,        # As for `tile`
     i: int, j: int, # Where the tile begins in c
@@ -81,10 +81,10 @@ def next_tile(
     n, one, m = c.shape[1] - j, lanes(c), height(len(c) - i)
     if n >= 2 * one and m == TILE_ROWS: tile(a, b, c, i, j, more, TILE_ROWS, 2)
     elif n >= 2 * one and m == 4: tile(a, b, c, i, j, more, 4, 2)
-    elif n > one and m > 4: edge_tile(a, b, c, i, j, more, TILE_ROWS, 2)
-    elif n > one: edge_tile(a, b, c, i, j, more, 4, 2)
-    elif m > 5: edge_tile(a, b, c, i, j, more, TILE_ROWS, 1)
-    else: edge_tile(a, b, c, i, j, more, 5, 1)
+    else:
+        for v in range(0, min(n, 2 * one), one):
+            if m > 3: edge_tile(a, b[:, v:], c, i, j + v, more, TILE_ROWS, 1)
+            else: edge_tile(a, b[:, v:], c, i, j + v, more, 3, 1)
     return m
 
 # %% ../nbs/08_registers.ipynb #08-registers-046
@@ -148,7 +148,7 @@ def copy_rows(
         for j in range(n):
             for i in range(m): to[i, j] = of[i, j]
 
-@cached_njit
+@cached_njit(inline="always")
 def pack(
     B,      # (depth, n), any strides
     panels, # (at least n / width, at least depth, width)
@@ -176,7 +176,7 @@ def add_packed(
             pack(b, panels)
             add_block(a, panels[:, :len(b)], c, k > 0, strip)
 
-@cached_njit
+@cached_njit(inline="always")
 def add_block(
     a, panels, c, # (M, depth), packed (depth, n), (M, n)
     more: bool,   # Add to c; else overwrite it

@@ -7,7 +7,6 @@ __all__ = ['READ', 'cut', 'block', 'grid_of', 'fill_blocks', 'matmul_parallel']
 
 # %% ../nbs/09_threads.ipynb #09-threads-004
 from functools import lru_cache, partial
-import numba
 import numpy as np
 from numba import njit, prange
 from . import registers
@@ -16,11 +15,11 @@ from .registers import (
     TILE_ROWS, UNPACKED, add_by_tiles, add_packed, block_sizes, in_rows)
 from .tools.arguments import as_whole
 from .tools.checks import operands
-from .tools.native import ParallelKernel, fill_product
+from .tools.native import ParallelKernel, fill_product, numba_threads
 from .tools.simd import VECTOR_BYTES, lanes
 
 # %% ../nbs/09_threads.ipynb #09-threads-039
-@njit
+@njit(inline="always")
 def cut(
     n: int,     # Rows or columns
     parts: int, # Into how many parts they are cut
@@ -89,7 +88,7 @@ def fill_blocks(
 ) -> None:
     "Set c to `a @ b`, a block of c for each thread of Numba; no size is zero."
     (K, N), width = b.shape, 2 * VECTOR_BYTES // c.itemsize
-    grid = _grid(numba.get_num_threads(), *c.shape, width)
+    grid = _grid(numba_threads(), *c.shape, width)
     if b.size <= UNPACKED: return _unpacked_blocks(a, in_rows(b), c, *grid)
     depth, columns = block_sizes(c.itemsize)
     _blocks(a, b, c, *grid, min(depth, K), min(columns, N))

@@ -125,7 +125,7 @@ def test_a_lesson_that_fails_is_seen(tmp_path):
     with kernel(tmp_path, IPYTHONDIR=str(tmp_path)) as (_, client):
         with pytest.raises(AssertionError, match="ZeroDivisionError"): run(client, ["x = 1", "x / 0"])
 
-@pytest.mark.parametrize("names", [["12_cuda_kernel", "11_grid"], pytest.param(LESSONS[::-1], marks=pytest.mark.slow)], ids=["two", "all"])
+@pytest.mark.parametrize("names", [["18_machine_code", "11_grid"], pytest.param(LESSONS[::-1], marks=pytest.mark.slow)], ids=["two", "all"])
 def test_notebooks_in_reverse_in_one_process(names, root, tmp_path):
     "What a lesson leaves in memory, on the ladder or in torch's settings must not change another one."
     with kernel(root/"nbs", PYTHONPATH=paths(root), IPYTHONDIR=str(tmp_path)) as (_, client):

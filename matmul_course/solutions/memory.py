@@ -53,8 +53,8 @@ def _walk_cases():
 
 lines_of_a_walk = Exercise(
     "**Lines of a walk.** A loop reads `count` numbers of `itemsize` bytes. The first is at place "
-    "`start` of an array that begins at the edge of a line, and each is `stride` places, 1 or "
-    "more, behind the last. How many lines of 64 bytes does it touch?",
+    "`start` of an array that begins at the edge of a line, and each further one lies `stride` "
+    "places, 1 or more, after the one before it. How many lines of 64 bytes does it touch?",
     _walk_cases, right=[set_of_lines, one_by_one],
     wrong=[bytes_by_line, from_the_edge, numbers_for_bytes, a_line_each],
     hints=["At which byte does number n of the walk begin, and in which line is that byte?",
@@ -97,9 +97,9 @@ def _sooner_cases():
                    (*sizes, itemsize, 1e10, 1e9), seconds, 1e-9 * seconds)
 
 no_sooner_than = Exercise(
-    "**No sooner than.** A machine does `peak` FLOP/s and moves `bandwidth` byte/s. Return the "
-    "least number of seconds for a product (M, K) @ (K, N) whose operands are read once and whose "
-    "result is written once.",
+    "**No sooner than.** A machine does `peak` FLOP/s and moves `bandwidth` byte/s, and can do "
+    "both at the same time. Return the least number of seconds for a product (M, K) @ (K, N) of "
+    "numbers of `itemsize` bytes, whose operands are read once and whose result is written once.",
     _sooner_cases, right=[the_slower_of_two, by_the_roof],
     wrong=[one_after_the_other, arithmetic_only, the_faster_of_two, elements_for_bytes],
     hints=["Two times: one for the operations, one for the bytes. Do they add up?",
@@ -176,8 +176,8 @@ move_a_dot = Exercise(
     "**Move a dot on the roofline.** A program computes (M, K) @ (K, N) in float32 from memory, "
     "`rows` rows of A at a time, and reads all of B for each such block, also for a last one that "
     "has fewer rows. It reads A once and writes C once. The machine does `peak` FLOP/s and moves "
-    "`bandwidth` byte/s. Return where on the roofline the program's dot may stand at best, as a "
-    "pair: FLOP per byte, and FLOP/s.",
+    "`bandwidth` byte/s. At how many FLOP per byte does the program work, and how many FLOP/s "
+    "can it reach at most? Return the pair: its dot in the chart of the roof, further down.",
     _dot_cases, right=[block_by_block, left_or_right_of_the_bend],
     wrong=[product_itself, full_blocks_only, for_each_row, without_a_peak, per_number,
            one_for_a_multiply_add],
@@ -189,8 +189,8 @@ move_a_dot = Exercise(
 # %% ../../nbs/solutions/07_memory.ipynb #sol-07-memory-023
 QUESTIONS = Questions(
     lines_of_row_and_column=Question(
-        "A (256, 256) matrix of float32 is stored row by row, and a cache line has 64 bytes. How "
-        "many lines hold one row, and how many one column?", (256 * 4 // 64, 256),
+        "A (256, 256) matrix of float32 is stored row by row from the edge of a line on, and a "
+        "cache line has 64 bytes. How many lines hold one row, and how many one column?", (256 * 4 // 64, 256),
         "Sixteen neighbours of a row share a line; the numbers of a column lie 1,024 bytes apart."),
     innermost_of_the_fastest=Question(
         "Which loop is innermost in the two fastest orders?", "j",
