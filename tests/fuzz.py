@@ -1,14 +1,14 @@
 "Random kernels with barriers, votes, shuffles, atomics, returns and divergence: the compiled way held to the simple way."
 import itertools, linecache, random, re
 import numpy as np
-from numba import int64, types
+from numba import int64, njit, types
 from matmul_course.emulator import BarrierError, launch, launch_simply
 from matmul_course.emulator.checks import ERROR_SIZE, in_bounds
 from matmul_course.emulator.devices import lower
 from matmul_course.emulator.emit import namespace, translate
 from matmul_course.emulator.host import Cuda
 from matmul_course.emulator.simple import ATOMICS
-from matmul_course.emulator.warps import same_value, take
+from matmul_course.emulator.warps import meet, same_value, take
 cuda = Cuda()
 THREADS = 5                     # of a block; 40 for kernels with calls of a warp
 BLOCK, WARP, ALONE = 2, 1, 0    # who is meant to come to a statement: all threads, all lanes of a warp, or some
@@ -82,13 +82,16 @@ def define(text, name, **env):
     exec(compile(text, file, "exec"), env)
     return env["kernel"]
 
+@njit
+def meeting(*given): return meet(*given)
+
 def interpreted(kernel, x, y, n):
     "The emitted text, run by Python: all passes but Numba's compiler."
     tree, unit = lower(kernel)
     kinds = (types.int64[::1],) * 2 + (types.int64,)
     text, sites = translate(tree, unit, kinds, (len(x), 1, 1))
     names = namespace(unit) | dict(_njit=lambda **_: lambda f: f, _inside=in_bounds.py_func, _go_on=lambda err: None)
-    names |= {f"_atomic_{name}": f.py_func for name, f in ATOMICS.items()} | dict(_take=take.py_func, _same_value=same_value.py_func)
+    names |= {f"_atomic_{name}": f.py_func for name, f in ATOMICS.items()} | dict(_take=take.py_func, _same_value=same_value.py_func, _meet=meeting)
     text = re.sub(r"(_(?:yes|came)\d+) = 0", r"\1 = _np.int64(0)", text.replace("{cache}", "False"))    # NumPy's int32 & int is none
     exec(compile(text, "<emitted>", "exec"), names)
     error = np.zeros(ERROR_SIZE, np.int64)

@@ -156,7 +156,7 @@ class _Names:
         path = self.path(node)
         if path in _GEOMETRY: return expression(_GEOMETRY[path], node)
         if path == "warpsize": return expression("32", node)
-        if path == "laneid": return expression("_t % 32", node)
+        if path == "laneid": return expression("_t & 31", node)
         if path or isinstance(node, ast.Name):
             self.refuse(node, f"cuda.{path or ''} is not emulated")
         if global_value(node, self.env) is None: return self.generic_visit(node)
@@ -332,7 +332,7 @@ class _Calls:
     def cuda_call(self, node, path):
         if path in ("grid", "gridsize"): return self.grid(node, path)
         if path in WARP_CALLS: return self.warp_call(node, path)
-        if path == "lanemask_lt": return expression("_uint32((1 << _t % 32) - 1)", node)
+        if path == "lanemask_lt": return expression("_uint32((1 << (_t & 31)) - 1)", node)
         if path.startswith("atomic."): return self.atomic(node, path.removeprefix("atomic."))
         if path == "const.array_like": return self.constant(node)
         if path == "syncthreads": self.refuse(node, "cuda.syncthreads() stands alone")
