@@ -39,7 +39,8 @@ class Random:
     def warp(self, names):
         "A call that the lanes of a warp make together, or those of them for which something holds."
         value, mask, lanes = self.number(names), self.pick("-1", "0xffffffff"), f"m{next(self.loops)}"
-        call = lambda mask: self.pick(f"shfl_{self.pick('up_', 'down_', 'xor_', '')}sync({mask}, {value}, {self.pick('1', '7', '16', 'n')})",
+        where = self.pick("1", "7", "16", "n")
+        call = lambda mask: self.pick(f"shfl_{self.pick('up_', 'down_', 'xor_', '')}sync({mask}, {value}, {where})",
                                       f"{self.pick('all', 'any', 'eq', 'ballot')}_sync({mask}, {self.test(names)})",
                                       f"match_any_sync({mask}, {value})")
         target = self.pick(*"abcd")
@@ -91,8 +92,9 @@ def interpreted(kernel, x, y, n):
     kinds = (types.int64[::1],) * 2 + (types.int64,)
     text, sites = translate(tree, unit, kinds, (len(x), 1, 1))
     names = namespace(unit) | dict(_njit=lambda **_: lambda f: f, _inside=in_bounds.py_func, _go_on=lambda err: None)
-    names |= {f"_atomic_{name}": f.py_func for name, f in ATOMICS.items()} | dict(_take=take.py_func, _same_value=same_value.py_func, _meet=meeting)
-    text = re.sub(r"(_(?:yes|came)\d+) = 0", r"\1 = _np.int64(0)", text.replace("{cache}", "False"))    # NumPy's int32 & int is none
+    names |= {f"_atomic_{name}": f.py_func for name, f in ATOMICS.items()}
+    names |= dict(_take=take.py_func, _same_value=same_value.py_func, _meet=meeting)
+    text = re.sub(r"(_(?:yes|came)\d+) = 0", r"\1 = _np.int64(0)", text)    # NumPy's int32 & int is none
     exec(compile(text, "<emitted>", "exec"), names)
     error = np.zeros(ERROR_SIZE, np.int64)
     names["_blocks"](0, 1, 1, 1, 1, 0, error, 0, x, y, n)
@@ -124,5 +126,6 @@ if __name__ == "__main__":
     np.seterr(over="ignore")
     start, tally = time.time(), collections.Counter()
     way = globals()[sys.argv[3] if len(sys.argv) > 3 else "interpreted"]
-    for seed in range(int(sys.argv[1]), int(sys.argv[2])): tally.update(compare(seed, way, int(sys.argv[4]) if len(sys.argv) > 4 else THREADS))
+    threads = int(sys.argv[4]) if len(sys.argv) > 4 else THREADS
+    for seed in range(int(sys.argv[1]), int(sys.argv[2])): tally.update(compare(seed, way, threads))
     print(dict(tally), round(time.time() - start, 1), "s")

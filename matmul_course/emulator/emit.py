@@ -6,7 +6,7 @@
 __all__ = ['translate', 'namespace']
 
 # %% ../../nbs/emulator/10_emit.ipynb #emulator-10-emit-003
-import ast, math
+import ast, math, re
 from typing import Any
 from numba import types
 from numba.np.numpy_support import as_dtype
@@ -19,7 +19,9 @@ from .regions import Build, Region, each_region
 from .slots import KEPT, kept_array, place, recomputable
 
 # %% ../../nbs/emulator/10_emit.ipynb #emulator-10-emit-008
-def _text_of(s): return ast.unparse(ast.fix_missing_locations(s))
+def _text_of(s):
+    text = ast.unparse(ast.fix_missing_locations(s))
+    return re.sub(r"\b_slots\((\w+)\)", r"_of_\1", text)              # those of all threads
 def _lines_of(stmts): return [line for s in stmts for line in _text_of(s).split("\n")]
 def _indented(lines): return ["    " + line for line in lines]
 
@@ -116,7 +118,7 @@ class _Regions:
         if x == self.nt: places = dict(_tx="_t", _ty="0", _tz="0")
         else: places = dict(_tx=f"_t % {x}", _ty=f"_t // {x} % {y}", _tz=f"_t // {x * y}")
         where = [f"{name} = {place}" for name, place in places.items() if name in text]
-        lines = [f"_bit = 1 << (_t & 31)", f"if not {lanes} & _bit: continue", *where, *lines]
+        lines = ["_bit = 1 << (_t & 31)", f"if not {lanes} & _bit: continue", *where, *lines]
         return ["for _t in range(_first, _end):", *_indented(lines)]
     def over_threads(self, lines):
         "Loops around `lines`, from the inside out. With one thread, `continue` needs a loop too."
@@ -157,7 +159,7 @@ class _Emit(_Storage, _Regions):
 _DECORATOR = '@_njit(error_model="numpy", no_cpython_wrapper=True, no_cfunc_wrapper=True)\n'
 
 _ENTRY = """
-@_njit(nogil=True, cache={cache}, error_model="numpy", no_cfunc_wrapper=True)
+@_njit(nogil=True, error_model="numpy", no_cfunc_wrapper=True)
 def _blocks(_from, _to, _gx, _gy, _gz, _bytes, _err, _log, {params}):
     for _b in range(_from, _to):
         _go_on(_err)
