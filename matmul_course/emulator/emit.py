@@ -11,8 +11,9 @@ from typing import Any
 from numba import types
 from numba.np.numpy_support import as_dtype
 from .source import loaded, parameters, stored
-from .lowering import Unit
-from .devices import array_text, dtype_text
+from .extras import Vector
+from .lowering import Unit, dtype_text
+from .devices import array_text
 from .inference import infer, names_of
 from .checks import BARRIER_MISSED, CHECKS, Check
 from .regions import Build, Region, each_region
@@ -23,17 +24,22 @@ def _text_of(s): return ast.unparse(ast.fix_missing_locations(s))
 def _lines_of(stmts): return [line for s in stmts for line in _text_of(s).split("\n")]
 def _indented(lines): return ["    " + line for line in lines]
 
-def _slot_type(kind): return kind.dtype if isinstance(kind, types.UniTuple) else kind
+_SEVERAL = types.UniTuple, Vector
+
+def _slot_type(kind): return kind.dtype if isinstance(kind, _SEVERAL) else kind
 def _of_array(kind): return isinstance(kind, types.Array)
 
 def _parts_of(name, kind):
     "Pairs of a slot and what belongs into it."
-    if not isinstance(kind, types.UniTuple): return [(f"_of_{name}[_t]", name)]
-    return [(f"_of_{name}[_t, {i}]", f"{name}[{i}]") for i in range(kind.count)]
+    if not isinstance(kind, _SEVERAL): return [(f"_of_{name}[_t]", name)]
+    of_vector = isinstance(kind, Vector)
+    parts = [f".{p}" for p in kind.parts] if of_vector else [f"[{i}]" for i in range(kind.count)]
+    return [(f"_of_{name}[_t, {i}]", name + part) for i, part in enumerate(parts)]
 
 def _load_slot(name, kind):
     if _of_array(kind): return f"{name} = {kept_array(kind, f'_of_{name}[_t]')}"
     slots = "".join(f"{slot}, " for slot, _ in _parts_of(name, kind))
+    if isinstance(kind, Vector): return f"{name} = _make_vector({dtype_text(kind)}, {slots})"
     return f"{name} = " + (f"({slots})" if isinstance(kind, types.UniTuple) else slots[:-2])
 
 def _store_slot(name, kind):
@@ -42,7 +48,7 @@ def _store_slot(name, kind):
 
 def _new_slot(name, kind):
     if _of_array(kind): return f"_of_{name} = _np.zeros((_nt, {1 + 2 * kind.ndim}), _np.int64)"
-    shape = f"(_nt, {kind.count})" if isinstance(kind, types.UniTuple) else "_nt"
+    shape = f"(_nt, {len(_parts_of(name, kind))})" if isinstance(kind, _SEVERAL) else "_nt"
     return f"_of_{name} = {array_text(shape, as_dtype(_slot_type(kind)))}"
 
 # %% ../../nbs/emulator/10_emit.ipynb #emulator-10-emit-012
