@@ -1,7 +1,7 @@
 "The emulator gives a GPU's numbers: what is kept across a barrier, the order of evaluation, signatures, and the rules of PTX."
 import math
 import numpy as np, pytest
-from numba import float32, int8, int32, int64, uint8, uint32, uint64
+from numba import float32, int8, int32, int64, njit, uint8, uint32, uint64
 from matmul_course.emulator import launch, launch_simply
 from matmul_course.emulator.host import Cuda
 import kernels
@@ -173,3 +173,53 @@ def test_nan_in_atomics(way):
     a = np.tile([NAN, 5., 5.], 4)
     way(atomics_of_nan, 1, 1, a, np.array([1., NAN, 7.]))
     assert np.array_equal(a, [NAN, 5, 7, NAN, 5, 5, 1, 5, 7, 1, 5, 5], equal_nan=True)
+
+# ---- signatures
+@cuda.jit(["int64(int64)", "float64(float64)", "float32(float32)"], device=True)
+def third(v): return v / 3 + v // 3 * 3
+
+@cuda.jit("float32(float32, int64)", device=True)
+def narrow(v, t):
+    v = v / float32(3)
+    cuda.syncthreads()
+    return v * v * 1.1
+
+@njit
+def squares(v): return v * v
+
+def declared_functions(f, i, d, x, o):
+    s = narrow(x, i)
+    o[0], o[1], o[2], o[3], o[4], o[5] = third(f), third(i), third(d), s, squares(x), squares(i)
+
+def test_device_functions_choose_a_signature():
+    squares(np.float32(2)), squares(2), squares(2j)              # what it was compiled for is not what was declared
+    o, f = np.zeros(6), np.float32(0.7)
+    launch(declared_functions, 1, 1, f, 7, 0.7, 0.1, o)
+    w = np.float32(np.float32(0.1) / np.float32(3))
+    assert o.tolist() == [float(np.float32(float(f) / 3)), 8, 0.7 / 3, float(np.float32(float(w * w) * 1.1)), 0.1 * 0.1, 49]
+
+def test_kernels_choose_a_signature():
+    @cuda.jit(["void(int32[:], int32)", "void(float64[:], float32)", "void(float64[:, :], float64)"])
+    def fill(o, v): o[0] = v + v - o.ndim
+    i, d, m = np.zeros(1, np.int32), np.zeros(1), np.zeros((1, 1))
+    fill[1, 1](i, 2**32 - 3)
+    fill[1, 1](d, 0.1)
+    fill[1, 1](np.asfortranarray(m), 1)
+    assert i[0] == -7 and d[0] == float(np.float32(.1) + np.float32(.1)) - 1 and m[0, 0] == 0
+    with pytest.raises(TypeError, match="v: 2.9 is no integer, but int32 is declared"): fill[1, 1](i, 2.9)
+    with pytest.raises(TypeError, match=r"fill: no signature fits \(array\(int64, 1d, C\), int64\)"): fill[1, 1](np.zeros(1, int), 1)
+    with pytest.raises(TypeError, match="Ambiguous overloading"):
+        cuda.jit(["void(float64, int32)", "void(float64, int16)"])(lambda v, w: None)[1, 1](1., 2)
+
+# ---- the host
+def both(x, y):
+    x[0] += 1
+    y[0] += 10
+    y[1] = x[0]
+
+def test_an_array_that_is_passed_twice_is_copied_twice():
+    x, y, d = np.zeros(2), np.zeros(3), cuda.to_device(np.zeros(2))
+    launch(both, 1, 1, x, x)
+    launch(both, 1, 1, y[:2], y[1:])
+    launch(both, 1, 1, d, d)
+    assert x.tolist() == [10, 1] and y.tolist() == [1, 10, 1] and d.copy_to_host().tolist() == [11, 11]

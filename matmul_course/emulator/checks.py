@@ -14,6 +14,7 @@ from numba import types
 from numba.core.errors import TypingError
 from numba.extending import intrinsic, overload
 from .source import call_of, expression, holds, loaded, statements
+from .warps import meet
 from .lowering import Unit, shown
 from .rules import inner_jit
 
@@ -80,7 +81,8 @@ def go_on(err):
     if _word_of_host(err): raise IndexError("ended by the host")
 
 # what the emitted text calls
-CHECKS = dict(_inside=in_bounds, _at=checked_index, _shape=sizes_of, _go_on=go_on)
+CHECKS = dict(_inside=in_bounds, _at=checked_index, _shape=sizes_of, _go_on=go_on,
+              _meet=meet)
 
 # %% ../../nbs/emulator/07_checks.ipynb #emulator-07-checks-016g
 _SHORT = 4096                            # iterations that nobody has to wait for

@@ -48,7 +48,8 @@ def _store_slot(name, kind):
 
 def _new_slot(name, kind):
     if _of_array(kind): return f"_of_{name} = _np.zeros((_nt, {1 + 2 * kind.ndim}), _np.int64)"
-    shape = f"(_nt, {len(_parts_of(name, kind))})" if isinstance(kind, _SEVERAL) else "_nt"
+    # one more than there are threads: `take` finds there what a lane hears from nobody
+    shape = f"(_nt, {len(_parts_of(name, kind))})" if isinstance(kind, _SEVERAL) else "_nt + 1"
     return f"_of_{name} = {array_text(shape, as_dtype(_slot_type(kind)))}"
 
 # %% ../../nbs/emulator/10_emit.ipynb #emulator-10-emit-012
@@ -58,7 +59,8 @@ class _Storage:
         lines = [f"_d{axis} = {size}" for axis, size in zip("xyz", self.dims)]
         lines += ["_bx = _b % _gx; _by = _b // _gx % _gy; _bz = _b // (_gx * _gy)"]
         lines += [f"_nt = {math.prod(self.dims)}", "_phase = 0"]
-        if self.returns: lines += ["_left = 0", "_done = _np.zeros(_nt, _np.bool_)"]
+        if self.returns or self.unit.passed:
+            lines += ["_left = 0", "_done = _np.zeros(_nt, _np.bool_)"]
         return lines
     def shared_arrays(self):
         lines, shared = [], self.unit.shared
@@ -87,8 +89,7 @@ class _Regions:
         return [line for text in texts for line in text]
     def node(self, n):
         if n.line == "barrier": return self.barrier(n)
-        orelse = ["else:", *_indented(self.walk(n.orelse))] if n.orelse else []
-        return [n.line, *_indented(self.walk(n.body)), *orelse]
+        return [n.line, *_indented(self.walk(n.body))]
     def barrier(self, n):
         lines = ["pass  # barrier"]
         if self.watch: lines += ["_phase += 1 << 32"]
@@ -105,7 +106,8 @@ class _Regions:
         lines += _lines_of(r.body)
         lines += [_store_slot(n, kind) for n, kind in slots if n in r.made]
         votes = [f"{n} = 0" for n in self.unit.votes if n in stored(r.body)]
-        return [*r.resets, *votes, *self.over_threads(lines)]
+        over = self.over_lanes(lines, r.lanes) if r.lanes else self.over_threads(lines)
+        return [*r.resets, *votes, *over]
     def again(self, r):
         "The recomputable assignments that a region needs, in order."
         wanted, out = set(r.need), []
@@ -114,6 +116,12 @@ class _Regions:
             out.insert(0, s)
             wanted |= loaded(s.value)
         return out
+    def over_lanes(self, lines, lanes):
+        "A loop around `lines`, over those lanes of a warp."
+        x, y, _ = self.dims
+        where = f"_tx = _t % {x}; _ty = _t // {x} % {y}; _tz = _t // {x * y}"
+        lines = ["_bit = 1 << _t % 32", f"if not {lanes} & _bit: continue", where, *lines]
+        return ["for _t in range(32 * _w, min(32 * _w + 32, _nt)):", *_indented(lines)]
     def over_threads(self, lines):
         "Loops around `lines`, from the inside out. With one thread, `continue` needs a loop too."
         x, y, _ = self.dims

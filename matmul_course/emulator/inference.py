@@ -13,8 +13,9 @@ from numba import types
 from numba.core import compiler as numba_compiler, typed_passes
 from numba.core.errors import TypingError
 from numba.core.registry import cpu_target
-from .source import parameters, remember
+from .source import expression, parameters, remember, under
 from .extras import Vector, make_vector
+from .warps import ballot, same_value, take
 from .simple import ATOMICS
 from .lowering import CONTEXT, Unit
 from .rules import by_rules, inner_jit
@@ -24,8 +25,10 @@ _ATOMICS = {f"_atomic_{n}": inner_jit(f.py_func) for n, f in ATOMICS.items()}
 
 def names_of(unit: Unit) -> dict[str, Any]:
     "What a lowered kernel may read: the globals that it brought along, NumPy, types, atomics."
-    own = dict(__name__=__name__, _np=np, _njit=by_rules, _int32=types.int32, _int64=types.int64)
-    return own | dict(_make_vector=make_vector) | _ATOMICS | unit.env
+    own = dict(__name__=__name__, _np=np, _njit=by_rules, _int32=types.int32, _int64=types.int64,
+               _uint32=types.uint32, _take=take, _same_value=same_value, _ballot=ballot,
+               _make_vector=make_vector)
+    return own | _ATOMICS | unit.env
 
 def _define(names, functions, file):
     "Functions from their trees, the last as it is, the others for compiled code to call."
@@ -70,6 +73,9 @@ def infer(
         given[name] = types.Array(element, len(shape), "C")
     probe, listing = copy.deepcopy(tree), f"<{tree.name}>"
     probe.args.args = [ast.arg(name) for name in given]
+    for n in under(probe):                                    # slots that lanes read: no array yet
+        if isinstance(n, ast.Call) and n.args and ast.unparse(n.args[0]).startswith("_of_"):
+            n.args[0] = expression(f"_np.full(1, {ast.unparse(n.args[0])[4:]})", n)
     remember("".join(s.text for s in unit.sources), listing)
     names = names_of(unit) | dict(_barrier=None)
     _define(names, [*unit.devices.values(), probe], listing)

@@ -21,7 +21,7 @@ from ..tools.files import write_whole
 from .source import is_jitted, plain, remember
 from .simple import SHARED_LIMIT
 from .lowering import Unit
-from .devices import lower
+from .devices import declared, lower
 from .emit import namespace, translate
 
 # %% ../../nbs/emulator/12_keep.ipynb #emulator-12-keep-008
@@ -38,7 +38,7 @@ def _fingerprint(value):
     if isinstance(value, (ModuleType, np.ufunc)): return value.__name__
     if isinstance(value, type) or inspect.isbuiltin(value):
         return f"{value.__module__}.{value.__qualname__}"
-    if is_jitted(value): return "its source says it"
+    if is_jitted(value): return f"its source says it, and {declared(value)}"
     raise _Uncacheable(type(value).__name__)
 
 # %% ../../nbs/emulator/12_keep.ipynb #emulator-12-keep-012

@@ -15,7 +15,8 @@ from .source import (
     DeviceName, Source, Unsupported, assign, bindings, call_of, expression, holds, is_cuda,
     is_jitted, parameters, read_source, read_tree, statements, stored, visible)
 from .extras import NUMERIC, VECTORS, Vector
-from .simple import ATOMICS, as_numba, to_dtype
+from .warps import WARP_CALLS
+from .simple import ATOMICS, BLOCK_CALLS, as_numba, to_dtype
 
 # %% ../../nbs/emulator/04_lowering.ipynb #emulator-04-lowering-008
 @dataclass
@@ -26,7 +27,8 @@ class Unit:
     shared: dict = field(default_factory=dict)    # Array of the block -> (shape, dtype)
     local: dict = field(default_factory=dict)     # Array of one thread -> (shape, dtype)
     devices: dict = field(default_factory=dict)   # Function -> its lowered tree
-    votes: list = field(default_factory=list)     # Names of block-wide counters
+    votes: list = field(default_factory=list)     # Names of counters of a block, and bits of a warp
+    passed: list = field(default_factory=list)    # Names of values that lanes hand to each other
     reads: list = field(default_factory=list)     # (function, "TPB" or "helpers.TPB", value)
     original: dict = field(default_factory=dict)  # Name in the lowered tree -> name in the source
     arrays: dict = field(default_factory=dict)    # Parameter -> its type, for those that are arrays
@@ -93,11 +95,6 @@ CONTEXT = [*_GEOMETRY.values(), "_t", "_err", "_phase", "_b", "_log"]
 
 _ARRAYS = {"shared.array", "local.array"}
 
-# what `vote`, a counter, becomes after the barrier
-_VOTES = dict(syncthreads_count="{0}",
-              syncthreads_and="_int32({0} == _nt)",
-              syncthreads_or="_int32({0} > 0)")
-
 # threads run in turn, so there is nothing to wait for
 _FENCES = {"threadfence", "threadfence_block", "threadfence_system"}
 
@@ -110,10 +107,10 @@ _REFUSED = tuple(getattr(ast, name) for name in """
     Match Starred""".split())
 
 def holds_barrier(fn: Any) -> bool:
-    "Does this device function, or one that it calls, hold a barrier or an array of the block?"
-    env = visible(fn.py_func)
+    "Does this device function, or one it calls, wait for others, or hold an array of the block?"
+    env, waits = visible(fn.py_func), {"shared.array", *BLOCK_CALLS, *WARP_CALLS}
     for node in ast.walk(read_tree(read_source(fn.py_func))):
-        if cuda_path(node, env) in ("syncthreads", "shared.array", *_VOTES): return True
+        if cuda_path(node, env) in waits: return True
         if not isinstance(node, ast.Call): continue
         callee = global_value(node.func, env)
         other = is_jitted(callee) and callee.py_func is not fn.py_func
@@ -356,11 +353,13 @@ class _Calls:
         return self.device_call(node, callee)
     def cuda_call(self, node, path):
         if path in ("grid", "gridsize"): return self.grid(node, path)
-        if path in _VOTES: return self.vote(node, path)
         if path in NUMERIC or path in VECTORS: return self.numbers(node, path)
+        if path in WARP_CALLS: return self.warp_call(node, path)
+        if path == "lanemask_lt": return expression("_uint32((1 << _t % 32) - 1)", node)
         if path.startswith("atomic."): return self.atomic(node, path.removeprefix("atomic."))
         if path == "const.array_like": return self.constant(node)
         if path == "syncthreads": self.refuse(node, "cuda.syncthreads() stands alone")
+        if path in BLOCK_CALLS: return self.vote(node, path)
         if path in _ARRAYS: self.refuse(node, f"give cuda.{path} a name: `a = cuda.{path}(...)`")
         self.refuse(node, f"cuda.{path} is not emulated")
     def grid(self, node, path):
@@ -397,7 +396,27 @@ class _Calls:
         self.unit.votes.append(name)
         test = ast.unparse(self.visit(node.args[0]))
         self.before += statements(f"if {test}: {name} += 1\n_barrier", node)
-        return expression(_VOTES[path].format(name), node)
+        return expression(BLOCK_CALLS[path].format(votes=name), node)
+    def warp_call(self, node, path):
+        "The lanes leave their arguments, meet, and then a name holds what the call gives to each."
+        text, k = WARP_CALLS[path], next(self.unit.counter)
+        wanted = 1 + ("{yes}" in text or "{slots}" in text) + ("{x}" in text)
+        given = self.in_order(node.args)
+        if path in ("syncwarp", "activemask") and not given: given = [ast.Constant(-1)]
+        if len(given) != wanted or node.keywords:
+            self.refuse(node, f"cuda.{path} takes {wanted} arguments, by position")
+        mask, value, x, yes, came, got = (f"_{n}{k}" for n in "mask value x yes came got".split())
+        self.before += [assign(n, a, node) for n, a in zip((mask, value, x), given)]
+        self.unit.votes += [yes, came]
+        self.unit.passed += [mask, value] if "{slots}" in text else [mask]
+        asked = [None if path == "activemask" else mask, value if "{yes}" in text else True,
+                 value if "{slots}" in text else None]
+        self.before += statements(f"{yes}, {came} = _ballot({', '.join(map(str, asked))})", node)
+        if text == "None": return expression("None", node)
+        text = text.format(slots=f"_of_{value}", t="_t", x=x, yes=f"({yes} & {mask})",
+                           came=f"({came} & {mask})")
+        self.before += statements(f"{got} = {text}", node)
+        return expression(got, node)
 
 # %% ../../nbs/emulator/04_lowering.ipynb #emulator-04-lowering-032
 class Lower(_Names, _Arrays, _Statements, _Calls, ast.NodeTransformer):

@@ -15,13 +15,15 @@ from typing import Any, NoReturn
 from weakref import WeakKeyDictionary
 import numba, numpy as np
 from numba import typeof, types
-from numba.core.errors import NumbaError
+from numba.core.errors import NumbaError, TypingError
 from numba.np.numpy_support import as_dtype
 from .source import (
     BarrierError, RaceError, Unsupported, kernel_function, read_source)
+from .warps import APART
 from .simple import SHARED_LIMIT, Sizes, checked_launch, position
 from .checks import (
     BARRIER_MISSED, ERROR_SIZE, NOT_UNIFORM, OUT_OF_BOUNDS, RACING, STOPPED)
+from .devices import best_signature
 from .races import RACE_WATCH, Watch, between
 from .keep import Compiled, compile_for
 
@@ -42,21 +44,12 @@ def _argument(x, name):
     way_out = "cuda.to_device(...) makes an array of it"
     raise TypeError(f"{name}: a kernel does not take a {kind}; {way_out}")
 
-def _fits(x, t):
-    if not isinstance(t, types.Array): return not isinstance(x, np.ndarray)
-    return isinstance(x, np.ndarray) and x.ndim == t.ndim and x.dtype == as_dtype(t.dtype)
-
-def _converted(x, t):
-    return as_dtype(t).type(x) if isinstance(t, (types.Number, types.Boolean)) else x
-
-def _as_declared(args, signatures, name):
-    "The arguments, numbers in their declared types. Raises TypeError if no signature fits."
-    if not signatures: return args
-    for declared, _ in signatures:
-        if len(declared) == len(args) and all(map(_fits, args, declared)):
-            return tuple(map(_converted, args, declared))
-    given, declared = ", ".join(str(typeof(a)) for a in args), [str(d) for d, _ in signatures]
-    raise TypeError(f"{name}: no signature fits ({given}); declared {declared}")
+def _converted(x, kind, name):
+    "A number in its declared type. An integer wraps around, and a float is no integer."
+    if not isinstance(kind, (types.Number, types.Boolean)): return x
+    if isinstance(kind, types.Integer) and not hasattr(x, "__index__"):
+        raise TypeError(f"{name}: {x!r} is no integer, but {kind} is declared")
+    return np.asarray(x).astype(as_dtype(kind))[()]
 
 def _as_arguments(kernel, args):
     "What a compiled kernel takes, for what the caller passed."
@@ -64,7 +57,12 @@ def _as_arguments(kernel, args):
     if len(names) != len(args):
         takes = f"{len(names)} arguments ({', '.join(names)})"
         raise TypeError(f"{kernel.__name__} takes {takes}, not {len(args)}")
-    return _as_declared(tuple(map(_argument, args, names)), kernel.signatures, kernel.__name__)
+    args = tuple(map(_argument, args, names))
+    if not kernel.signatures: return args
+    kinds = tuple(map(_type_of, args, names))
+    try: chosen = best_signature(kernel.__name__, kernel.signatures, kinds, ambiguous=False)
+    except TypingError as e: raise TypeError(str(e)) from None
+    return tuple(map(_converted, args, chosen.args, names))
 
 def _type_of(x, name):
     "Numba's type of an argument. Raises TypeError if it has none, as for '>f4'."
@@ -72,6 +70,16 @@ def _type_of(x, name):
     except (NumbaError, ValueError) as e: raise TypeError(f"{name}: {e}") from None
     if getattr(kind, "dtype", kind) != types.float16: return kind
     raise TypeError(f"{name}: Numba has no float16 on a CPU; use float32")
+
+def _copied_apart(args, passed):
+    """The arguments as a GPU has them, and pairs of a host array and its copy.
+
+    Numba copies each host array to the GPU and back, even if two of them share memory."""
+    hosts = {i: args[i] for i, p in enumerate(passed) if isinstance(p, np.ndarray)}
+    shared = [i for i, a in hosts.items()
+              if any(i != k and np.may_share_memory(a, b) for k, b in hosts.items())]
+    own = tuple(a.copy(order="K") if i in shared else a for i, a in enumerate(args))
+    return own, [(args[i], own[i]) for i in shared]
 
 # %% ../../nbs/emulator/13_run.ipynb #emulator-13-run-012
 _compile_lock = threading.RLock()
@@ -130,6 +138,8 @@ _MESSAGES = {
              "a race {between}"),
     BARRIER_MISSED: (BarrierError, "{here}: {value} of {bound} threads have returned before this "
                      "barrier"),
+    APART: (BarrierError, "{me}: each lane that the mask names has to come to this call with the "
+            "same mask, and lane {value} has not"),
     NOT_UNIFORM: (BarrierError, "{me}: this decides over a barrier and must be the same in the "
                   "whole block, but it is {value} here and {bound} in the threads before")}
 
@@ -221,4 +231,7 @@ def launch(
     emulated, each with its line; ValueError and TypeError for sizes and arguments that a GPU would
     refuse."""
     watch = _as_watch(check)
-    _run_blocks(*ready(as_kernel(kernel), grid, block, args, shared, watch), shared, watch)
+    compiled, grid, block, given = ready(as_kernel(kernel), grid, block, args, shared, watch)
+    own, copies = _copied_apart(given, args)
+    _run_blocks(compiled, grid, block, own, shared, watch)
+    for host, copy in copies: host[...] = copy

@@ -66,7 +66,8 @@ def place(built: Build, unit: Unit, kinds: dict[str, types.Type], again: set[str
         r.need, _ = _read_first(r.body, bound, local)
         r.made = stored(r.body) & local
         r.maybe = r.made - bound
-    return sorted(set().union(*(r.need for r in found)) - again)
+    passed = local & set(unit.passed)
+    return sorted(set().union(*(r.need for r in found)) - again | passed)
 
 # %% ../../nbs/emulator/09_slots.ipynb #emulator-09-slots-015
 _PURE = (ast.Constant, ast.BinOp, ast.UnaryOp, ast.Compare, ast.BoolOp, ast.IfExp, ast.Tuple,

@@ -37,6 +37,8 @@ class DeviceSide:
     names = """threadIdx blockIdx blockDim gridDim warpsize laneid grid gridsize
         shared local const atomic
         syncthreads syncthreads_count syncthreads_and syncthreads_or
+        syncwarp activemask lanemask_lt all_sync any_sync eq_sync ballot_sync
+        shfl_sync shfl_up_sync shfl_down_sync shfl_xor_sync match_any_sync match_all_sync
         threadfence threadfence_block threadfence_system""".split()
     def __getattr__(self, name):
         if name in DeviceSide.names: return DeviceName(name)

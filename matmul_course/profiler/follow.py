@@ -9,7 +9,7 @@ __all__ = ['ENTER', 'TURN', 'LEAVE', 'BRANCH', 'follow']
 import ast
 from collections.abc import Callable
 from ..emulator.source import expression, statements
-from ..emulator.regions import has_barrier
+from ..emulator.regions import has_barrier, has_meeting
 
 # %% ../../nbs/profiler/3_follow.ipynb #profiler-3-follow-006
 # What a row of the trace says, besides the emulator's LOAD, STORE, UPDATE and ATOMIC
@@ -20,7 +20,7 @@ class _Loops:
     "Notes at the loops whose turns are not in step by themselves."
     def visit_For(self, node):
         node.body = [s for child in node.body for s in self.listed(child)]
-        if has_barrier(node): return node
+        if has_barrier(node) or has_meeting(node): return node
         site = self.site(node, type(node).__name__.lower())
         node.body[:0] = self.mark(TURN, site)
         around = [*self.mark(ENTER, site), node, *self.mark(LEAVE, site)]
