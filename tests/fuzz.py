@@ -73,7 +73,7 @@ def interpreted(kernel, x, y, n):
     text, sites = translate(tree, unit, kinds, (THREADS, 1, 1))
     names = namespace(unit) | dict(_njit=lambda **_: lambda f: f, _inside=in_bounds.py_func, _go_on=lambda err: None)
     names |= {f"_atomic_{name}": f.py_func for name, f in ATOMICS.items()}
-    exec(compile(text.replace("{cache}", "False"), "<emitted>", "exec"), names)
+    exec(compile(text, "<emitted>", "exec"), names)
     error = np.zeros(ERROR_SIZE, np.int64)
     names["_blocks"](0, 1, 1, 1, 1, 0, error, 0, x, y, n)
     return "diverged" if error[0] else None

@@ -8,7 +8,7 @@ from numba import float32, float64, int32, int64
 from matmul_course.emulator import BarrierError, RaceError, Unsupported, Watch, launch, launch_simply
 from matmul_course.emulator.devices import lower
 from matmul_course.emulator.host import Cuda
-from matmul_course.emulator.keep import cache_folder, cache_key
+from matmul_course.emulator.keep import cache_key
 from matmul_course.gpu.choice import choose
 import fuzz, kernels
 
@@ -241,7 +241,7 @@ from pathlib import Path
 from matmul_course.gpu.choice import cuda
 from helpers import helper
 SIZE = {size}
-def kept(): return len([*Path(os.environ["MATMUL_COURSE_CACHE"]).glob("kernels/*/kernel.py")])
+def kept(): return len([*Path(os.environ["MATMUL_COURSE_CACHE"]).glob("kernels/*")])
 before = kept()
 @cuda.jit
 def kernel(x):
@@ -344,15 +344,6 @@ def test_a_changed_global_is_seen_in_the_same_process():
     kernel.__globals__["FACTOR"] = 2
     launch(kernel, 1, 1, x)
     assert x[0] == 2
-
-@pytest.mark.skipif(os.name == "nt" or os.geteuid() == 0, reason="root may write anywhere")
-def test_a_folder_that_cannot_be_written(tmp_path):
-    tmp_path.chmod(0o500)
-    assert cache_folder.__wrapped__(str(tmp_path)) != tmp_path / "kernels"
-
-def test_a_cache_that_is_a_file_is_left_alone(tmp_path):
-    (tmp_path / "file").write_text("mine", encoding="utf-8")
-    assert tmp_path not in cache_folder.__wrapped__(str(tmp_path / "file")).parents
 
 # ---- which cuda
 def test_the_setting_is_read():

@@ -92,7 +92,8 @@ def _gpu() -> _Finding:
 def _disk() -> _Finding:
     from matmul_course.emulator.keep import cache_folder
     folder = cache_folder(os.environ.get("MATMUL_COURSE_CACHE", ""))
-    free = shutil.disk_usage(folder).free / 1e9
+    there = next(f for f in (folder, *folder.parents) if f.exists())
+    free = shutil.disk_usage(there).free / 1e9
     return _Finding(f"{free:.1f} GB free at {folder}", free > 1,
                     "Make room: kernels and Numba's machine code are kept there.")
 

@@ -131,6 +131,14 @@ def _as_call(part):
     ends = [part.lower, part.upper, part.step][:3 if part.step else 2]
     return call_of("slice", [end or ast.Constant(None) for end in ends], part)
 
+def _by_index(unit, loop, items):
+    "`for x in a` -> `items = a`, and a loop over the indices of `items`."
+    unit.original[items] = shown(unit, loop.iter)
+    i = f"{items}_i"
+    made = statements(f"{items} = 0\nfor {i} in range(len({items})): _ = {items}[{i}]", loop)
+    made[0].value, made[1].body[0].targets, made[1].body[1:] = loop.iter, [loop.target], loop.body
+    return made
+
 class _Indices:
     "Part of `Check`: an index of an array, of a part of it, or with slices."
     def checked(self, array, index, node, kind, name):
@@ -201,6 +209,15 @@ class Check(_Indices, _LongLoops, ast.NodeTransformer):
             check = self.seen if self.watch else self.checked
             node.args[1] = check(array, index, node, ATOMIC, shown(self.unit, array))
         return node
+    def visit_For(self, node: ast.For) -> Any:
+        "A loop. A Watch hears of the elements of an array only if there is an index."
+        kind = self.kinds.get(getattr(node.iter, "id", ""))
+        known = isinstance(node.iter, ast.Tuple) or kind and not isinstance(kind, types.Array)
+        if not self.watch or known or "_barrier" in loaded(node): return super().visit_For(node)
+        if isinstance(node.iter, ast.Call):
+            if node.iter.func.id == "range": return super().visit_For(node)
+            self.unit.refuse(node, "check='races' follows a loop over an array or a range only")
+        return [*map(self.visit, _by_index(self.unit, node, f"_items{len(self.sites)}"))]
     def subscript(self, node: ast.Subscript, kind: int) -> Any:
         "`node` with the check around its index. `kind` is what the access does, such as LOAD."
         array, index, name = node.value, node.slice, shown(self.unit, node.value)

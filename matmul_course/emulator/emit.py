@@ -160,7 +160,7 @@ class _Emit(_Storage, _Regions):
 _DECORATOR = '@_njit(error_model="numpy", no_cpython_wrapper=True, no_cfunc_wrapper=True)\n'
 
 _ENTRY = """
-@_njit(nogil=True, cache={cache}, error_model="numpy", no_cfunc_wrapper=True)
+@_njit(nogil=True, error_model="numpy", no_cfunc_wrapper=True)
 def _blocks(_from, _to, _gx, _gy, _gz, _bytes, _err, _log, {params}):
     for _b in range(_from, _to):
         _go_on(_err)

@@ -12,8 +12,8 @@ from types import ModuleType
 from typing import Any, NoReturn
 import numpy as np
 from .source import (
-    DeviceName, Source, Unsupported, assign, bindings, call_of, expression, holds, is_cuda,
-    is_jitted, parameters, read_source, read_tree, statements, stored, visible)
+    DeviceName, Source, Unsupported, assign, bindings, call_of, current_value, expression,
+    holds, is_cuda, is_jitted, parameters, read_source, read_tree, statements, stored, visible)
 from .extras import NUMERIC, VECTORS, Vector
 from .warps import WARP_CALLS
 from .simple import ATOMICS, BLOCK_CALLS, as_numba, to_dtype
@@ -175,8 +175,9 @@ class _Names:
         known |= {n: a for n in own if (a := self.unit.arrays.get(self.final_name(n)))}
         if own - set(known):
             self.refuse(node, f"`{ast.unparse(node)}` must be known when the kernel is compiled")
-        for n in ast.walk(node):
-            if global_value(n, self.env) is not None: self.read(n)
+        fn, texts = self.source.fn, {ast.unparse(n) for n in ast.walk(node)} - own
+        self.unit.reads += [(fn, text, value) for text in sorted(texts)
+                            if (value := current_value(fn, text)) is not None]
         try: return eval(ast.unparse(node), self.env | known)
         except Exception as e:
             text = f"`{ast.unparse(node)}` must be known when the kernel is compiled"

@@ -72,6 +72,7 @@ class Watch:
     log: Callable | None = None      # (unit, arguments, error record) -> what `note` gets as `log`
     rewrite: Callable | None = None  # (function, site, statements to leave) -> more notes in a tree
     names: dict = field(default_factory=dict)  # What the rewritten text calls
+    log_type: Any = None  # Numba's type of the log: without it, no machine code is kept
 
 # %% ../../nbs/emulator/11_races.ipynb #emulator-11-races-013
 WRITER, READER, LATER_READER, ADDER, LATER_ADDER = range(5)  # an adder is a thread with an atomic
@@ -167,4 +168,5 @@ def _race_log(unit, args, err):
     roots[:, 3] = np.cumsum(cells) - cells
     return roots, np.zeros((cells.sum(), RECORDS, 3), np.int64), err
 
-RACE_WATCH = Watch("races", watcher(_note_race), _race_log)
+_LOG_TYPE = types.Tuple((types.int64[:, ::1], types.int64[:, :, ::1], types.int64[::1]))
+RACE_WATCH = Watch("races", watcher(_note_race), _race_log, log_type=_LOG_TYPE)

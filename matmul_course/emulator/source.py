@@ -5,7 +5,8 @@
 # %% auto #0
 __all__ = ['Unsupported', 'BarrierError', 'RaceError', 'DeviceName', 'DeviceSide', 'is_cuda', 'Source', 'read_source', 'plain',
            'kernel_function', 'is_jitted', 'remember', 'read_tree', 'under', 'holds', 'loaded', 'bindings', 'stored',
-           'parameters', 'expression', 'statements', 'assign', 'call_of', 'visible', 'used', 'swapped', 'with_cuda']
+           'parameters', 'expression', 'statements', 'assign', 'call_of', 'visible', 'current_value', 'used', 'swapped',
+           'with_cuda']
 
 # %% ../../nbs/emulator/02_source.ipynb #emulator-02-source-003
 import ast, inspect, linecache, re, textwrap
@@ -162,6 +163,14 @@ def visible(fn: FunctionType) -> dict[str, Any]:
     "The globals of a function, by name, and over them the variables that it closes over."
     cells = fn.__closure__ or ()
     return fn.__globals__ | {n: c.cell_contents for n, c in zip(fn.__code__.co_freevars, cells)}
+
+def current_value(fn: FunctionType, dotted: str) -> Any:
+    "What a global of a function, or an attribute of one such as `Config.TILE`, stands for now."
+    name, *rest = dotted.split(".")
+    cells = dict(zip(fn.__code__.co_freevars, fn.__closure__ or ()))
+    value = cells[name].cell_contents if name in cells else fn.__globals__.get(name)
+    for attribute in rest: value = getattr(value, attribute, None)
+    return value
 
 def used(fn: FunctionType) -> dict[str, Any]:
     "The globals and closure variables that the function's own code refers to, by name."

@@ -6,12 +6,10 @@
 __all__ = ['OUTSIDE_INDEX', 'Log', 'TRACE_ROW', 'new_log', 'profiling']
 
 # %% ../../nbs/profiler/4_trace.ipynb #profiler-4-trace-003
-import hashlib
 from collections import namedtuple
 from functools import cache
-from pathlib import Path
 import numpy as np
-from numba import types
+from numba import typeof, types
 from numba.extending import overload
 from ..emulator.races import Watch, address_of, elements_of
 from ..emulator.checks import sizes_of
@@ -96,9 +94,9 @@ def _origin_typed(index):
 
 @overload(_note_index)
 def _note_index_typed(index, site, t, phase, block, log):
-    rows = [f"_mark({OUTSIDE_INDEX + i}, site, {n}, t, phase, block, log)"
+    rows = [f"_mark({OUTSIDE_INDEX + i}, site, {n}, t, phase, block, log), "
         for i, (n, _) in enumerate(_numbers(index))]
-    return eval(f"lambda index, site, t, phase, block, log: ({', '.join(rows)},)")
+    return eval(f"lambda index, site, t, phase, block, log: ({''.join(rows)})")
 
 @light_inline
 def _seen(array, index, kind, site, t, phase, block, err, log):
@@ -116,9 +114,7 @@ def _seen(array, index, kind, site, t, phase, block, err, log):
 # %% ../../nbs/profiler/4_trace.ipynb #profiler-4-trace-011
 @cache
 def profiling() -> Watch:
-    """The profiler's hooks, for a launch on the emulator. The tag changes whenever a module of the
-    profiler does, so that no compiled kernel with older hooks is used."""
-    modules = sorted(Path(__file__).parent.glob("*.py")) if "__file__" in globals() else []
-    digest = hashlib.sha256(b"".join(m.read_bytes() for m in modules)).hexdigest()
-    return Watch(f"profile {digest}", _seen, rewrite=follow,
+    "The profiler's hooks, for a launch on the emulator."
+    log_type = typeof(new_log(np.empty((0, 5), np.int64), 0))
+    return Watch("profile", _seen, rewrite=follow, log_type=log_type,
         names=dict(_mark=_mark, _branch=_branch, _flop=_flop))

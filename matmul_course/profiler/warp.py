@@ -6,18 +6,25 @@
 __all__ = ['SECTOR', 'light_jit', 'light_inline', 'distinct', 'bank_passes']
 
 # %% ../../nbs/profiler/2_warp.ipynb #profiler-2-warp-003
+import sys
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 from numba import njit
+from ..emulator import checks, races
+from . import follow
+from ..tools.native import cached_njit
 
 # %% ../../nbs/profiler/2_warp.ipynb #profiler-2-warp-006
 SECTOR = 32 # bytes: the least that global memory moves
 
+_USES = races, checks, follow, sys.modules[__name__] # an edit of these is noticed
+
 def light_jit(fn: Callable) -> Any:
     """Compile a function that makes no array, without reference counts. In a module the machine
     code is kept on disk; in a notebook it is not."""
-    kept = "__file__" in fn.__globals__
-    return njit(error_model="numpy", _nrt=False, no_cfunc_wrapper=True, cache=kept)(fn)
+    compiled = partial(cached_njit, uses=_USES) if "__file__" in fn.__globals__ else njit
+    return compiled(error_model="numpy", _nrt=False, no_cfunc_wrapper=True)(fn)
 
 def light_inline(fn: Callable) -> Any:
     "As `light_jit`, for a function that becomes part of each of its callers."

@@ -15,6 +15,7 @@ def write_whole(
     path: Path,                  # The file; its folder is made if it is not there
     data: bytes,                 # All of its content
     mtime: float | None = None,  # Time of modification, seconds since 1970; now unless given
+    mode: int = 0o666,           # Who may read and write it, less what the umask takes away
 ) -> None:
     """Replace `path` by a file with this content.
 
@@ -23,7 +24,7 @@ def write_whole(
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f"{path.name}.{os.getpid()}.{threading.get_ident()}.part")
     try:
-        with open(part, "xb") as f:
+        with open(part, "xb", opener=lambda name, flags: os.open(name, flags, mode)) as f:
             f.write(data)
             f.flush()
             os.fsync(f.fileno())

@@ -1,0 +1,127 @@
+"What is kept on disk never hurts: damaged, full, read-only or another user's, a kernel is compiled as if there were nothing."
+import linecache, os, sys
+from enum import IntEnum
+from pathlib import Path
+import numpy as np, pytest
+from numba import float64, int64, types
+from matmul_course.emulator import Watch, launch, keep
+from matmul_course.emulator.devices import lower
+from matmul_course.emulator.host import Cuda
+from matmul_course.emulator.keep import cache_key, compile_for
+from matmul_course.emulator.races import RACE_WATCH, watcher
+from matmul_course.profiler.trace import profiling
+from matmul_course.profiler.warp import distinct, light_jit
+
+cuda = Cuda()
+pytestmark = pytest.mark.filterwarnings("error")
+
+def scale(x):
+    for i in range(x.size): x[i] = 2 * x[i] + 1
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    monkeypatch.setenv("MATMUL_COURSE_CACHE", str(tmp_path))
+    return tmp_path / "kernels"
+
+def was_compiled(monkeypatch, fn=scale, watch=None):
+    "Whether a kernel had to be compiled; its answer is right in any case."
+    calls, translate = [], keep.translate
+    with monkeypatch.context() as patch:
+        patch.setattr(keep, "translate", lambda *args: calls.append(1) or translate(*args))
+        compiled = compile_for(fn, (types.float64[::1],), (1, 1, 1), watch)
+    x = np.arange(3.)
+    if not watch:
+        compiled.run(0, 1, 1, 1, 1, 0, np.zeros(8, np.int64), 0, x)
+        assert x.tolist() == [1, 3, 5]
+    return bool(calls)
+
+def test_damage_is_mended_once(folder, monkeypatch):
+    assert was_compiled(monkeypatch) and not was_compiled(monkeypatch)
+    [file] = folder.iterdir()
+    whole = file.read_bytes()
+    middle = len(whole) // 2
+    flipped = whole[:middle] + bytes([whole[middle] ^ 1]) + whole[middle + 1:]
+    for damaged in (b"", b"\0" * 100, whole[:-1], whole + b"\0", flipped):
+        file.write_bytes(damaged)
+        assert was_compiled(monkeypatch) and not was_compiled(monkeypatch)
+    other = folder / "other"
+    keep.keep("other", "text", [], None)
+    other.replace(file)                                       # whole, but made for another key
+    assert was_compiled(monkeypatch) and not was_compiled(monkeypatch)
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no owners of this kind")
+def test_nothing_that_another_user_could_write_is_run(folder, monkeypatch):
+    assert was_compiled(monkeypatch)
+    [file] = folder.iterdir()
+    assert file.stat().st_mode & 0o777 == 0o600
+    for mode in (0o620, 0o602):
+        file.chmod(mode)
+        assert was_compiled(monkeypatch) and not was_compiled(monkeypatch)
+    monkeypatch.setattr(os, "geteuid", lambda: 1 + file.stat().st_uid)
+    assert was_compiled(monkeypatch) and was_compiled(monkeypatch)
+
+def test_a_folder_that_takes_nothing(tmp_path, folder, monkeypatch):
+    def full(fd): raise OSError(28, "No space left on device")
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", full)
+        assert was_compiled(monkeypatch)
+    assert not list(folder.iterdir())
+    (tmp_path / "file").write_text("mine", encoding="utf-8")
+    monkeypatch.setenv("MATMUL_COURSE_CACHE", str(tmp_path / "file"))
+    assert was_compiled(monkeypatch) and (tmp_path / "file").read_text(encoding="utf-8") == "mine"
+
+def test_watched_kernels_are_kept_too(folder, monkeypatch):
+    for watch in (RACE_WATCH, profiling()):
+        assert was_compiled(monkeypatch, watch=watch) and not was_compiled(monkeypatch, watch=watch)
+
+# ---- the key
+def define(text, **env):
+    file = f"<cached {abs(hash(text))}>"
+    linecache.cache[file] = len(text), None, text.splitlines(True), file
+    exec(compile(text, file, "exec"), env := dict(cuda=cuda, float64=float64) | env)
+    return env["k"]
+
+def key(fn, watch=None): return cache_key(lower(fn)[1], watch)
+
+def test_what_a_class_and_an_enum_hold_is_in_the_key():
+    reads_a_class = "def k(x):\n    s = cuda.shared.array(Cfg.TILE, float64)\n    s[0] = x[0]\n"
+    reads_an_enum = "def k(x): x[0] = Layout.ROWS\n"
+    a, b = (define(reads_a_class, Cfg=type("Cfg", (), dict(TILE=n))) for n in (4, 8))
+    assert key(a) != key(b) and None not in (key(a), key(b))
+    a, b = (define(reads_an_enum, Layout=IntEnum("Layout", dict(ROWS=n))) for n in (4, 8))
+    assert key(a) != key(b) and None not in (key(a), key(b))
+
+def test_a_class_changed_in_place_is_seen():
+    cfg = type("Cfg", (), dict(TILE=4))
+    kernel, x = define("def k(x):\n    s = cuda.shared.array(Cfg.TILE, float64)\n    x[0] = s.size\n", Cfg=cfg), np.zeros(1)
+    launch(kernel, 1, 1, x)
+    cfg.TILE = 8
+    launch(kernel, 1, 1, x)
+    assert x[0] == 8
+
+def test_a_declared_signature_is_in_the_key():
+    def helper(v): return v
+    a, b = (define("def k(x): x[0] = f(x[0])\n", f=cuda.jit(sig, device=True)(helper)) for sig in (float64(float64), int64(int64)))
+    assert key(a) != key(b)
+
+def test_the_functions_that_a_watch_has_closed_over_are_in_the_key(tmp_path, monkeypatch):
+    file = tmp_path / "my_hooks.py"
+    def edited(text):
+        keep._toolchain.cache_clear()
+        file.write_text(f"from numba import njit\n@njit\ndef note(*args): return {text}\n", encoding="utf-8")
+        sys.modules.pop("my_hooks", None)
+        import my_hooks
+        return key(scale, Watch("mine", watcher(my_hooks.note)))
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)
+    assert edited(1) != edited(2)
+    keep._toolchain.cache_clear()
+
+def test_the_profilers_own_functions_are_not_stale(tmp_path, monkeypatch):
+    "Numba's cache of a function does not hear of an edit in another module; the name of each function does."
+    import matmul_course.emulator.races as races
+    name, edited = distinct.py_func.__qualname__, tmp_path / "races.py"
+    edited.write_text(Path(races.__file__).read_text(encoding="utf-8") + "# an edit", encoding="utf-8")
+    before = light_jit(distinct.py_func).py_func.__qualname__
+    monkeypatch.setattr(races, "__file__", str(edited))
+    assert name in before and light_jit(distinct.py_func).py_func.__qualname__ != before
