@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from numba import types
 from numba.core.errors import TypingError
+from numba.core.imputils import impl_ret_borrowed
 from numba.core.registry import cpu_target
 from numba.core.typing import signature
 from numba.extending import intrinsic
@@ -48,7 +49,8 @@ def best_signature(
     raise TypingError(f"{name}: no signature fits ({given}); declared {wanted}")
 
 def _cast(context, builder, sig, args):
-    return context.cast(builder, args[0], sig.args[0], sig.return_type)
+    new = context.cast(builder, args[0], sig.args[0], sig.return_type)
+    return impl_ret_borrowed(context, builder, sig.return_type, new)  # its arrays have one more owner
 
 def _zero(context, builder, sig, args): return context.get_constant_null(sig.return_type)
 
