@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from types import ModuleType
 from typing import Any, NoReturn
 import numpy as np
+from numba import prange
 from .source import (
     DeviceName, Source, Unsupported, assign, bindings, call_of, current_value, expression,
     holds, is_cuda, is_jitted, parameters, read_source, read_tree, statements, stored, visible)
@@ -101,10 +102,30 @@ _FENCES = {"threadfence", "threadfence_block", "threadfence_system"}
 _BUILTINS = {"range", "len", "abs", "min", "max", "int", "float", "bool", "complex", "round",
              "pow", "divmod", "print", "zip", "enumerate"}
 
+# NumPy's functions that Numba has on a GPU
+_UFUNCS = set("""arccos arccosh arcsin arcsinh arctan arctan2 arctanh bitwise_and bitwise_or
+    bitwise_xor conjugate cos cosh deg2rad degrees divide equal fmax fmin greater greater_equal
+    hypot invert isnan left_shift less less_equal log log10 log2 logical_and logical_not
+    logical_or logical_xor maximum minimum not_equal rad2deg radians right_shift sin sinh tan
+    tanh""".split())
+
+# on a GPU, Numba's `math.floor` returns a float
+_INSTEAD = ((math.floor, np.floor), (math.ceil, np.ceil), (math.fmod, np.fmod))
+
+def _not_for_kernels(value):
+    "Why a function that Numba has on this processor is refused on a GPU, and the way out."
+    if isinstance(value, np.ufunc):
+        if (name := value.__name__) in _UFUNCS: return None
+        return f"write math.{name}" if hasattr(math, name) else "write it with operators or abs"
+    if value is math.gcd or value is prange: return "write a loop over a range"
+    of_numpy = str(getattr(value, "__module__", "")).startswith("numpy") and callable(value)
+    made = of_numpy and not isinstance(value, type)
+    return "it makes or reduces whole arrays" if made else None
+
 _REFUSED = tuple(getattr(ast, name) for name in """
     Try With Lambda FunctionDef ClassDef Yield YieldFrom Raise Assert List Dict Set ListComp
     DictComp SetComp GeneratorExp NamedExpr JoinedStr Global Nonlocal Delete Import ImportFrom
-    Match Starred""".split())
+    Match MatMult Starred""".split())
 
 def holds_barrier(fn: Any) -> bool:
     "Does this device function, or one it calls, wait for others, or hold an array of the block?"
@@ -136,12 +157,11 @@ class _Names:
             self.unit.reads.append((self.source.fn, text, value))
         return value
     def bring(self, node, name):
-        "Hand a global to the emitted text. NumPy's functions of whole arrays are refused."
-        value = self.unit.env[name] = as_numba(self.read(node))
-        of_numpy = str(getattr(value, "__module__", "")).startswith("numpy") and callable(value)
-        if of_numpy and not isinstance(value, (type, np.ufunc)):
-            what = "is not for kernels: it makes or reduces whole arrays"
-            self.refuse(node, f"{ast.unparse(node)} {what}")
+        "Hand a global to the emitted text, unless a GPU's compiler does not know it."
+        value = as_numba(self.read(node))
+        self.unit.env[name] = next((new for old, new in _INSTEAD if value is old), value)
+        if why := _not_for_kernels(value):
+            self.refuse(node, f"{ast.unparse(node)} is not for kernels: {why}")
         return value
     def visit_Name(self, node):
         name = node.id
@@ -259,8 +279,9 @@ class _Statements:
             self.before = outer
         return out or [ast.copy_location(ast.Pass(), s) for s in stmts[:1]]
     def generic_visit(self, node):
-        if isinstance(node, _REFUSED):
-            self.refuse(node, f"{type(node).__name__} is not for kernels")
+        kind = getattr(node, "op", node)
+        if isinstance(kind, _REFUSED):
+            self.refuse(node, f"{type(kind).__name__} is not for kernels")
         if not isinstance(node, ast.expr): return super().generic_visit(node)
         parts = list(ast.iter_child_nodes(node))
         new = dict(zip(parts, self.in_order(parts)))
