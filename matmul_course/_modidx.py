@@ -1108,6 +1108,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                      'matmul_course/emulator/warps.py'),
                                               'matmul_course.emulator.warps.same_value': ( 'emulator/warps.html#same_value',
                                                                                            'matmul_course/emulator/warps.py'),
+                                              'matmul_course.emulator.warps.slots': ( 'emulator/warps.html#slots',
+                                                                                      'matmul_course/emulator/warps.py'),
                                               'matmul_course.emulator.warps.take': ( 'emulator/warps.html#take',
                                                                                      'matmul_course/emulator/warps.py')},
             'matmul_course.gpu.choice': { 'matmul_course.gpu.choice._real_cuda': ( 'gpu/choice.html#_real_cuda',

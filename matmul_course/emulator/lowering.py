@@ -179,7 +179,7 @@ class _Names:
         path = self.path(node)
         if path in _GEOMETRY: return expression(_GEOMETRY[path], node)
         if path == "warpsize": return expression("32", node)
-        if path == "laneid": return expression("_t % 32", node)
+        if path == "laneid": return expression("_t & 31", node)
         if path in VECTORS: return self.added(node, dtype_text(VECTORS[path]), VECTORS[path])
         if path or isinstance(node, ast.Name):
             self.refuse(node, f"cuda.{path or ''} is not emulated")
@@ -377,7 +377,7 @@ class _Calls:
         if path in ("grid", "gridsize"): return self.grid(node, path)
         if path in NUMERIC or path in VECTORS: return self.numbers(node, path)
         if path in WARP_CALLS: return self.warp_call(node, path)
-        if path == "lanemask_lt": return expression("_uint32((1 << _t % 32) - 1)", node)
+        if path == "lanemask_lt": return expression("_uint32((1 << (_t & 31)) - 1)", node)
         if path.startswith("atomic."): return self.atomic(node, path.removeprefix("atomic."))
         if path == "const.array_like": return self.constant(node)
         if path == "syncthreads": self.refuse(node, "cuda.syncthreads() stands alone")
@@ -435,7 +435,7 @@ class _Calls:
                  value if "{slots}" in text else None]
         self.before += statements(f"{yes}, {came} = _ballot({', '.join(map(str, asked))})", node)
         if text == "None": return expression("None", node)
-        text = text.format(slots=f"_of_{value}", t="_t", x=x, yes=f"({yes} & {mask})",
+        text = text.format(slots=f"_slots({value})", t="_t", x=x, yes=f"({yes} & {mask})",
                            came=f"({came} & {mask})")
         self.before += statements(f"{got} = {text}", node)
         return expression(got, node)
