@@ -11,8 +11,9 @@ from typing import Any
 from numba import types
 from numba.np.numpy_support import as_dtype
 from .source import loaded, parameters, stored
-from .lowering import Unit
-from .devices import array_text, dtype_text
+from .extras import Vector
+from .lowering import Unit, dtype_text
+from .devices import array_text
 from .inference import infer, names_of
 from .checks import BARRIER_MISSED, CHECKS, Check
 from .regions import Build, Region, each_region
@@ -25,6 +26,8 @@ def _text_of(s):             # `_slots(value)` is the array of the slots of all 
 def _lines_of(stmts): return [line for s in stmts for line in _text_of(s).split("\n")]
 def _indented(lines): return ["    " + line for line in lines]
 
+_SEVERAL = types.UniTuple, Vector
+
 def _slot_texts(name, kind):
     "What makes the slots of a name, what stands in the slot of a thread, and what stores into it."
     of = f"_of_{name}"
@@ -33,11 +36,14 @@ def _slot_texts(name, kind):
         return (f"{of} = _np.zeros((_nt, {size}), _np.int64)",
                 kept_array(kind, f"{of}[_t]"), f"_keep_array({name}, {of}[_t])")
     # one more than there are threads: `take` finds there what a lane hears from nobody
-    if not isinstance(kind, types.UniTuple):
+    if not isinstance(kind, _SEVERAL):
         return f"{of} = {array_text('_nt + 1', as_dtype(kind))}", f"{of}[_t]", f"{of}[_t] = {name}"
-    parts = [f"{of}[_t, {i}]" for i in range(kind.count)]
-    return (f"{of} = {array_text(f'(_nt, {kind.count})', as_dtype(kind.dtype))}",
-            f"({', '.join(parts)},)", f"{', '.join(parts)}, = {name}")
+    vector = isinstance(kind, Vector)
+    parts = [f".{p}" for p in kind.parts] if vector else [f"[{i}]" for i in range(kind.count)]
+    slots = ", ".join(f"{of}[_t, {i}]" for i in range(len(parts)))
+    return (f"{of} = {array_text(f'(_nt, {len(parts)})', as_dtype(kind.dtype))}",
+            f"_make_vector({dtype_text(kind)}, {slots})" if vector else f"({slots},)",
+            f"{slots}, = {', '.join(name + part for part in parts)},")
 
 # %% ../../nbs/emulator/10_emit.ipynb #emulator-10-emit-012
 class _Storage:
@@ -133,7 +139,7 @@ class _Emit(_Storage, _Regions):
         self.returns = any("_done" in loaded(r.body) for r in each_region(built.tree))
     def slot_kind(self, name):
         kind = self.kinds[name]
-        element = kind.dtype if isinstance(kind, (types.Array, types.UniTuple)) else kind
+        element = kind.dtype if isinstance(kind, (types.Array, *_SEVERAL)) else kind
         if isinstance(element, (types.Number, types.Boolean)): return kind
         way_out = "compute it again after the barrier"
         self.unit.refuse(self.tree, f"{name} ({kind}) lives across a barrier; {way_out}")
