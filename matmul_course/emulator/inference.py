@@ -130,7 +130,9 @@ def infer(
     except TypingError as e:
         passed = ", ".join(f"{n}: {t}" for n, t in zip(parameters(tree), argtypes))
         said = re.sub(r"\b\w+", lambda word: unit.original.get(word[0], word[0]), str(e))
-        raise Untyped(f"{tree.name}({passed}): {said}") from e
+        source, line, text = unit.where(e.loc.line if e.loc else 1)
+        at = f"{source.name}, line {line}: {text}"
+        raise Untyped(f"{tree.name}({passed}), at {at}\n{said}") from e
     compiled = [c.type_annotation for f in unit.devices.values()
                 for c in names[f.name].overloads.values()]
     for blocks, kinds in [(code.blocks, found), *((c.blocks, c.typemap) for c in compiled)]:

@@ -31,7 +31,7 @@ class Unit:
     passed: list = field(default_factory=list)    # Names of values that lanes hand to each other
     reads: list = field(default_factory=list)     # (function, "TPB" or "helpers.TPB", value)
     original: dict = field(default_factory=dict)  # Name in the lowered tree -> name in the source
-    atomics: bool = False                         # Are there atomics outside of shared memory?
+    atomics: bool = False                         # Atomics outside of shared memory, or print?
     counter: itertools.count = field(default_factory=lambda: itertools.count(1))
     def add(self, source: Source) -> Source:
         "The source, with its lines numbered after those that are here already."
@@ -168,7 +168,9 @@ class _Names:
             if inspect.isfunction(self.bring(node, self.rename(name))):
                 self.refuse(node, f"{name} is a plain function; give it @cuda.jit(device=True)")
         elif name not in self.local:
-            if name in _BUILTINS: return node
+            if name in _BUILTINS:
+                self.unit.atomics |= name == "print"       # in order, so that no line is torn
+                return node
             known = hasattr(builtins, name)
             self.refuse(node, f"{name} is {'not for kernels' if known else 'not defined'}")
         return ast.copy_location(ast.Name(self.rename(name), node.ctx), node)
@@ -230,8 +232,9 @@ class _Arrays:
         if kind == "local.array" and 0 in shape: self.refuse(node, "a local array needs a size")
         arrays = self.unit.shared if kind == "shared.array" else self.unit.local
         name = own = self.rename(target.id)
-        if bindings(self.tree).count(target.id) > 1:    # as in `src, dst = dst, src`
-            own = self.named(f"_array{next(self.unit.counter)}", target.id)
+        # the name may change hands, and a function that is called twice has one shared array
+        if bindings(self.tree).count(target.id) > 1 or kind == "shared.array" and self.suffix:
+            own = self.named(f"_{target.id}_at_{node.lineno}_{target.col_offset}", target.id)
             self.before.append(assign(name, expression(own, node), node))
         arrays[own] = shape, dtype
     def shape_and_dtype(self, node, value, kind):
