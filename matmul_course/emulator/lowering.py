@@ -417,9 +417,9 @@ class Lower(_Names, _Arrays, _Statements, _Calls, ast.NodeTransformer):
 
     `suffix` is added to the names of a function that becomes a part of another one. `arguments`
     says what was passed to it, for those of its parameters that need no variable."""
-    def __init__(self, unit: Unit, source: Source, suffix="", arguments=None):
+    def __init__(self, unit: Unit, source: Source, suffix="", arguments=None, callee=None):
         self.unit, self.source, self.tree = unit, source, read_tree(source)
-        self.suffix, self.arguments = suffix, arguments or {}
+        self.suffix, self.arguments, self.callee = suffix, arguments or {}, callee
         self.before = []                   # statements that must run before the one at hand
         self.local = set(parameters(self.tree)) | stored(self.tree.body)
         self.env = {n: v for n, v in visible(source.fn).items() if n not in self.local}

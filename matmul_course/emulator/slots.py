@@ -9,11 +9,10 @@ __all__ = ['KEPT', 'place', 'recomputable', 'keep_array', 'array_at', 'kept_arra
 import ast, builtins
 import numpy as np
 from numba import from_dtype, types
-from numba.core import cgutils
+from numba.core.imputils import impl_ret_borrowed
 from numba.extending import intrinsic
-from numba.np.arrayobj import make_array, populate_array
+from numba.np.arrayobj import make_array
 from .source import bindings, loaded, stored
-from .rules import inner_jit
 from .lowering import Unit
 from .regions import Build, each_region
 
@@ -117,29 +116,27 @@ def recomputable(
     return out
 
 # %% ../../nbs/emulator/09_slots.ipynb #emulator-09-slots-023
-@inner_jit
-def keep_array(array, slot):
-    "The address, the shape and the strides of an array, written into `slot`."
-    slot[0] = array.ctypes.data
-    for i in range(array.ndim):
-        slot[1 + i], slot[1 + array.ndim + i] = array.shape[i], array.strides[i]
+def _as_pointer(context, builder, slot, kind, array):
+    "The memory of `array`, which is a slot, as a place for a value of another kind."
+    memory = make_array(slot)(context, builder, array).data
+    return builder.bitcast(memory, context.get_value_type(kind).as_pointer())
+
+@intrinsic
+def keep_array(typing_context, array, slot):
+    "In compiled code: what describes an array, its address, shape and strides, goes into `slot`."
+    def build(context, builder, sig, args):
+        builder.store(args[0], _as_pointer(context, builder, slot, array, args[1]))
+        return context.get_dummy_value()
+    return types.none(array, slot), build
 
 @intrinsic(prefer_literal=True)
-def array_at(typingctx, dtype, ndim, layout, slot):
-    "In compiled code: the array that `keep_array` wrote into `slot`."
-    n, writable = ndim.literal_value, layout.literal_value.isupper()
-    element = from_dtype(np.dtype(dtype.literal_value))
-    kind = types.Array(element, n, layout.literal_value.upper(), readonly=not writable)
+def array_at(typing_context, dtype, ndim, layout, slot):
+    "In compiled code: the array that `keep_array` put into `slot`."
+    order, element = layout.literal_value, from_dtype(np.dtype(dtype.literal_value))
+    kind = types.Array(element, ndim.literal_value, order.upper(), readonly=order.islower())
     def build(context, builder, sig, args):
-        numbers = make_array(sig.args[-1])(context, builder, args[-1]).data
-        first, *rest = (builder.load(cgutils.gep_inbounds(builder, numbers, i))
-                        for i in range(1 + 2 * n))
-        array = make_array(kind)(context, builder)
-        item = context.get_constant(types.intp, context.get_abi_sizeof(
-            context.get_data_type(element)))
-        populate_array(array, data=builder.inttoptr(first, array.data.type), shape=rest[:n],
-                       strides=rest[n:], itemsize=item, meminfo=None)
-        return array._getvalue()
+        kept = builder.load(_as_pointer(context, builder, sig.args[-1], kind, args[-1]))
+        return impl_ret_borrowed(context, builder, kind, kept)
     return kind(dtype, ndim, layout, slot), build
 
 def kept_array(kind: types.Array, slot: str) -> str:
