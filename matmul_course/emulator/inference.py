@@ -16,9 +16,9 @@ from numba.core import ir
 from numba.core import compiler as numba_compiler, typed_passes
 from numba.core.errors import TypingError
 from numba.core.registry import cpu_target
-from .source import (
-    bindings, expression, parameters, remember, stored, under)
-from .warps import ballot, same_value, take
+from .source import bindings, parameters, remember, stored
+from .extras import Vector, make_vector
+from .warps import ballot, same_value, slots, take
 from .simple import ATOMICS
 from .lowering import CONTEXT, Unit
 from .rules import by_rules, inner_jit
@@ -29,7 +29,8 @@ _ATOMICS = {f"_atomic_{n}": inner_jit(f.py_func) for n, f in ATOMICS.items()}
 def names_of(unit: Unit) -> dict[str, Any]:
     "What a lowered kernel may read: the globals that it brought along, NumPy, types, atomics."
     own = dict(__name__=__name__, _np=np, _njit=by_rules, _int32=types.int32, _int64=types.int64,
-               _uint32=types.uint32, _take=take, _same_value=same_value, _ballot=ballot)
+               _uint32=types.uint32, _take=take, _same_value=same_value, _ballot=ballot,
+               _slots=slots, _make_vector=make_vector)
     return own | _ATOMICS | unit.env
 
 def _define(names, functions, file):
@@ -108,12 +109,10 @@ def infer(
     given = dict.fromkeys([*CONTEXT, *unit.votes, "_nt"], types.int64)
     given |= {"_err": types.int64[::1], **dict(zip(parameters(tree), argtypes))}
     for name, (shape, d) in (unit.shared | unit.local).items():
-        given[name] = types.Array(numba.from_dtype(d), len(shape), "C")
+        element = d if isinstance(d, Vector) else numba.from_dtype(d)
+        given[name] = types.Array(element, len(shape), "C")
     probe, listing = copy.deepcopy(tree), f"<{tree.name}>"
     probe.args.args = [ast.arg(name) for name in given]
-    for n in under(probe):                                    # slots that lanes read: no array yet
-        if isinstance(n, ast.Call) and n.args and ast.unparse(n.args[0]).startswith("_of_"):
-            n.args[0] = expression(f"_np.full(1, {ast.unparse(n.args[0])[4:]})", n)
     remember("".join(s.text for s in unit.sources), listing)
     names = names_of(unit) | dict(_barrier=None)
     _define(names, [*unit.devices.values(), probe], listing)

@@ -147,7 +147,7 @@ def compile_for(
     `argtypes` are the Numba types of the kernel's arguments, `dims` the numbers of threads of a
     block along x, y and z. A `watch` hears of each access. With `debug`, a division by 0 is an
     error. Raises ValueError if the kernel declares more shared memory than a block has."""
-    tree, unit = lower(fn)
+    tree, unit = lower(fn, argtypes)
     if (size := unit.shared_bytes()) > SHARED_LIMIT:
         limit = f"a block has {SHARED_LIMIT}"
         raise ValueError(f"{fn.__name__}: {size} bytes of static shared memory; {limit}")

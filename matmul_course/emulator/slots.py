@@ -25,8 +25,8 @@ def _read_first(stmts, bound, local):
     for s in stmts:
         if isinstance(s, (ast.Break, ast.Continue, ast.Return)): return need, True
         head = getattr(s, "test", getattr(s, "iter", s))
-        counted = {s.target.id} if isinstance(s, ast.AugAssign) and hasattr(s.target, "id") else set()
-        need |= (loaded(head) | counted) & local - bound
+        updated = stored(s.target) if isinstance(s, ast.AugAssign) else set()
+        need |= (loaded(head) | updated) & local - bound
         ways, loop = [], isinstance(s, (ast.For, ast.While))
         for body in (s.body, s.orelse) if loop or isinstance(s, ast.If) else ():
             after = bound | stored(getattr(s, "target", []))
@@ -56,9 +56,11 @@ def place(built: Build, unit: Unit, kinds: dict[str, types.Type], again: set[str
 _PURE = (ast.Constant, ast.BinOp, ast.UnaryOp, ast.Compare, ast.BoolOp, ast.IfExp, ast.Tuple,
          ast.operator, ast.unaryop, ast.cmpop, ast.boolop, ast.expr_context)
 _CHEAP = (int, float, bool, min, max, abs, len)
-_FIXED = ("shape", "strides", "size", "ndim", "itemsize", "nbytes")     # whatever an array holds
+# whatever an array holds
+_FIXED = ("shape", "strides", "size", "ndim", "itemsize", "nbytes", "view", "T")
 
 def _is_cheap(call, env):
+    if isinstance(call.func, ast.Attribute): return call.func.attr == "view"
     name = getattr(call.func, "id", "")
     callee = env.get(name, getattr(builtins, name, None))
     return isinstance(callee, (type, types.Type)) or callee in _CHEAP
