@@ -32,7 +32,7 @@ def _slot_texts(name, kind):
     "What makes the slots of a name, what stands in the slot of a thread, and what stores into it."
     of = f"_of_{name}"
     if isinstance(kind, types.Array):
-        size = 1 + 2 * kind.ndim
+        size = 5 + 2 * kind.ndim
         return (f"{of} = _np.zeros((_nt, {size}), _np.int64)",
                 kept_array(kind, f"{of}[_t]"), f"_keep_array({name}, {of}[_t])")
     # one more than there are threads: `take` finds there what a lane hears from nobody
