@@ -109,14 +109,14 @@ def test_views_with_strides_and_arrays_without_axes():
         b[cuda.grid(1)] = a[cuda.grid(1)]
         if cuda.grid(1) == 0: total[()] += a[0] + a[1] + a[2]
     @cuda.jit
-    def clash(a): a[cuda.grid(1) // 2] = cuda.grid(1)
+    def clash(a): a[1 + cuda.grid(1) // 4] = cuda.grid(1)
     d, e, total = cuda.to_device(np.arange(12.).reshape(3, 4)), cuda.to_device(np.zeros((3, 2))), np.zeros(())
     copy[1, 3](d[::-1, 1], e[:, 1], total)
     assert e.copy_to_host()[:, 1].tolist() == [9, 5, 1] and not e.copy_to_host()[:, 0].any() and total == 15
     with pytest.raises(IndexError, match="axis 0 of a, which has 3"): copy[1, 4](d[:, 0], np.zeros(4), total)
     launch(copy, 1, 3, d[::-1, 1], e[:, 1], total, check="races")
     for view in (e[:, 1], e[::-1, 0]):
-        with pytest.raises(RaceError, match="a is also touched"): launch(clash, 1, 4, view, check="races")
+        with pytest.raises(RaceError, match="a is also touched"): launch(clash, 1, 8, view, check="races")
 
 def test_buffers_are_swapped():
     @cuda.jit
