@@ -39,7 +39,9 @@ class _HiddenArray:
     def is_c_contiguous(self): return self.flags.c_contiguous
     def is_f_contiguous(self): return self.flags.f_contiguous
     def transpose(self, axes=None):
-        return DeviceArray(np.ascontiguousarray(self._memory.transpose(axes)))
+        "A copy, as numba-cuda makes it. Unsupported unless there are two axes."
+        if self.ndim != 2: raise Unsupported("transpose of a device array without two axes")
+        return DeviceArray(self._memory.transpose(axes).copy(order="C"))
 
 # %% ../../nbs/emulator/14_host.ipynb #emulator-14-host-009
 def _on_host(x): return x._memory if isinstance(x, _HiddenArray) else np.asarray(x)
@@ -169,7 +171,8 @@ class Cuda(DeviceSide, _Memory, _HostMemory, _Device):
         if unknown: raise Unsupported(f"cuda.jit: {', '.join(unknown)} is not emulated")
         bounds = np.atleast_1d(options.get("launch_bounds") or THREAD_LIMIT)
         if len(bounds) > 3: raise ValueError(f"launch_bounds: {len(bounds)} given, 3 are possible")
-        make = partial(Kernel, device=device, most=bounds[0])
+        debug = bool(options.get("debug"))
+        make = partial(Kernel, device=device, debug=debug, most=bounds[0])
         if inspect.isfunction(plain(func_or_sig)): return make(plain(func_or_sig))
         signatures = _declared_signatures(func_or_sig, device)
         return lambda fn: make(plain(fn), signatures=signatures)

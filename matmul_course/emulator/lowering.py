@@ -33,7 +33,7 @@ class Unit:
     reads: list = field(default_factory=list)     # (function, "TPB" or "helpers.TPB", value)
     original: dict = field(default_factory=dict)  # Name in the lowered tree -> name in the source
     arrays: dict = field(default_factory=dict)    # Parameter -> its type, for those that are arrays
-    atomics: bool = False                         # Are there atomics outside of shared memory?
+    atomics: bool = False                         # Atomics outside of shared memory, or print?
     counter: itertools.count = field(default_factory=lambda: itertools.count(1))
     def add(self, source: Source) -> Source:
         "The source, with its lines numbered after those that are here already."
@@ -172,7 +172,9 @@ class _Names:
             if inspect.isfunction(self.bring(node, self.rename(name))):
                 self.refuse(node, f"{name} is a plain function; give it @cuda.jit(device=True)")
         elif name not in self.local:
-            if name in _BUILTINS: return node
+            if name in _BUILTINS:
+                self.unit.atomics |= name == "print"       # in order, so that no line is torn
+                return node
             known = hasattr(builtins, name)
             self.refuse(node, f"{name} is {'not for kernels' if known else 'not defined'}")
         return ast.copy_location(ast.Name(self.rename(name), node.ctx), node)
@@ -227,11 +229,12 @@ class _Arrays:
         "`a = cuda.shared.array(…)` is no statement any more if the array can be called `a`."
         target = node.targets[0]
         node.value, *node.targets = self.in_order([node.value, *node.targets])
-        own, once = getattr(node.value, "id", ""), bindings(self.tree).count(getattr(target, "id", ""))
-        if not own.startswith("_array") or not isinstance(target, ast.Name): return node
+        own, shared = getattr(node.value, "id", ""), self.unit.shared
+        if not own.startswith("_array_at") or not isinstance(target, ast.Name): return node
         self.unit.original[own] = target.id
-        if once > 1 or len(node.targets) > 1: return node       # as in `src, dst = dst, src`
-        arrays = self.unit.shared if own in self.unit.shared else self.unit.local
+        again = bindings(self.tree).count(target.id) > 1        # as in `src, dst = dst, src`
+        if again or len(node.targets) > 1 or own in shared and self.suffix: return node
+        arrays = shared if own in shared else self.unit.local
         arrays[self.rename(target.id)] = arrays.pop(own)
     def visit_AnnAssign(self, node):
         if node.value is None: return None
@@ -240,7 +243,9 @@ class _Arrays:
         "Note an array of the block or of the thread; the name that stands for it."
         shape, dtype = self.shape_and_dtype(node, kind)
         if kind == "local.array" and 0 in shape: self.refuse(node, "a local array needs a size")
-        name = self.named(f"_array{len(self.unit.original)}", ast.unparse(node))
+        # its place is its name, so that a function that is called twice has one shared array
+        place = f"_array_at_{node.lineno}_{node.col_offset}_{shape}_{dtype}"
+        name = self.named(re.sub(r"\W", "_", place), ast.unparse(node))
         (self.unit.shared if kind == "shared.array" else self.unit.local)[name] = shape, dtype
         return expression(name, node)
     def shape_and_dtype(self, node, kind):
@@ -439,10 +444,12 @@ class Lower(_Names, _Arrays, _Statements, _Calls, ast.NodeTransformer):
 
     `suffix` is added to the names of a function that becomes a part of another one. `arguments`
     says what was passed to it, for those of its parameters that need no variable, and `known`
-    which functions and types."""
-    def __init__(self, unit: Unit, source: Source, suffix="", arguments=None, known=None):
+    which functions and types. `callee` is the function itself, with its signatures."""
+    def __init__(
+        self, unit: Unit, source: Source, suffix="", arguments=None, known=None, callee=None):
         self.unit, self.source, self.tree = unit, source, read_tree(source)
         self.suffix, self.arguments, self.passed = suffix, arguments or {}, known or {}
+        self.callee = callee
         self.before = []                   # statements that must run before the one at hand
         self.local = (set(parameters(self.tree)) | stored(self.tree.body)) - set(self.passed)
         self.env = {n: v for n, v in visible(source.fn).items() if n not in self.local}
