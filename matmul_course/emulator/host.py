@@ -116,8 +116,7 @@ class _Memory:
         "An array that nobody has written yet: NaN where it can be."
         return DeviceArray(np.full(shape, blank(to_dtype(dtype)), to_dtype(dtype), order))
     def device_array_like(self, ary, stream=0):
-        order = "C" if _on_host(ary).flags.c_contiguous else "F"
-        return self.device_array(ary.shape, ary.dtype, order=order)
+        return DeviceArray(np.full_like(_on_host(ary), blank(ary.dtype), order="K"))
     def is_cuda_array(self, obj): return isinstance(obj, DeviceArray)
     def as_cuda_array(self, obj, sync=True): return self.to_device(obj)
     def In(self, x): return x

@@ -117,16 +117,15 @@ def infer(
     names = names_of(unit) | dict(_barrier=None)
     _define(names, [*unit.devices.values(), probe], listing)
     try: code, found = _numba_types(names[tree.name], tuple(given.values()))
-    except TypingError as e:
+    except (TypingError, ValueError) as e:
         passed = ", ".join(f"{n}: {t}" for n, t in zip(parameters(tree), argtypes))
         said = re.sub(r"\b\w+", lambda word: unit.original.get(word[0], word[0]), str(e))
-        source, line, text = unit.where(e.loc.line if e.loc else 1)
+        source, line, text = unit.where(getattr(getattr(e, "loc", None), "line", 1))
         at = f"{source.name}, line {line}: {text}"
         raise Untyped(f"{tree.name}({passed}), at {at}\n{said}") from e
-    compiled = [c.type_annotation for f in unit.devices.values()
-                for c in names[f.name].overloads.values()]
-    for blocks, kinds in [(code.blocks, found), *((c.blocks, c.typemap) for c in compiled)]:
-        refuse_whole_arrays(unit, blocks, kinds)
+    refuse_whole_arrays(unit, code.blocks, found)
+    for c in (c for f in unit.devices.values() for c in names[f.name].overloads.values()):
+        refuse_whole_arrays(unit, c.type_annotation.blocks, c.type_annotation.typemap)
     versions: dict = {}
     for name in (n for n in found if not n.startswith(("$", "arg."))):
         versions.setdefault(name.split(".")[0], set()).add(types.unliteral(found[name]))
