@@ -154,7 +154,7 @@ class _Indices:
         parts = index.elts if isinstance(index, ast.Tuple) else [index]
         texts = [ast.unparse(_as_call(part)) for part in parts]
         several = isinstance(index, ast.Tuple) or texts == ["..."]
-        text = f"({', '.join(texts)},)" if several else texts[0]
+        text = f"({''.join(text + ', ' for text in texts)})" if several else texts[0]
         args = f"{ast.unparse(array)}, {text}, {kind}, {self.site(node, name)}"
         return expression(f"_seen({args}, _t, _phase, _b, _err, _log)", node)
     def by_number(self, text, numbers, node, site, name):

@@ -14,7 +14,8 @@ from typing import Any
 import numpy as np
 from numba import njit, types
 from numba.extending import overload
-from .simple import SHARED_LIMIT
+from .extras import Vector
+from .simple import SHARED_LIMIT, to_dtype
 from .lowering import Unit
 from .checks import ATOMIC, LOAD, RACING, checked_index, sizes_of
 
@@ -142,13 +143,14 @@ def root_rows(unit: Unit, args: tuple[Any, ...]) -> np.ndarray:
     The shared arrays come first, and each block fills in their addresses."""
     shared = [(0, 0, d.itemsize, SHARED_LIMIT // d.itemsize if 0 in shape else math.prod(shape), 1)
               for shape, d in unit.shared.values()]
-    passed = [(a.ctypes.data, a.ctypes.data + a.nbytes, a.itemsize, a.size, 0)
-              for a in args if isinstance(a, np.ndarray)]
+    passed = [(low, high, a.itemsize, (high - low) // a.itemsize, 0)
+              for a in args if isinstance(a, np.ndarray)
+              for low, high in [np.lib.array_utils.byte_bounds(a)]]
     return np.array(shared + passed, np.int64).reshape(-1, 5)
 
 def _grain(d):
     "The most bytes that divide the place of every number in an element, and its size."
-    d = d.base
+    d = to_dtype(d.dtype) if isinstance(d, Vector) else d.base
     parts = [math.gcd(_grain(part), at) for part, at, *_ in (d.fields or {}).values()]
     return math.gcd(d.itemsize // (2 if d.kind == "c" else 1), *parts)
 
