@@ -111,11 +111,7 @@ class _Memory:
         "An array that nobody has written yet: NaN where it can be."
         return DeviceArray(np.full(shape, blank(to_dtype(dtype)), to_dtype(dtype), order))
     def device_array_like(self, ary, stream=0):
-<<<<<<< /tmp/tmp3ihyrueb/a
-        return DeviceArray(np.full_like(_on_host(ary), blank(ary.dtype), order="K"))
-=======
         return DeviceArray(np.full_like(_on_host(ary), blank(np.dtype(ary.dtype))))
->>>>>>> /tmp/tmp3ihyrueb/b
     def is_cuda_array(self, obj): return isinstance(obj, DeviceArray)
     def as_cuda_array(self, obj, sync=True): return self.to_device(obj)
     def In(self, x): return x
