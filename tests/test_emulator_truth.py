@@ -256,7 +256,8 @@ def test_debug_finds_a_division_by_zero():
     x, o = np.array([1, 1, 0, 1]), np.zeros(4)
     cuda.jit(kernel)[4, 1](x, o)
     assert o.tolist() == [1, 1, 0, 1]
-    with pytest.raises(ZeroDivisionError, match=r"k, block \(2, 0, 0\): .*zero"): cuda.jit(kernel, debug=True, opt=False)[4, 1](x, o)
+    with pytest.raises(ZeroDivisionError, match=r"k, block \(2, 0, 0\): .*zero"):
+        cuda.jit(kernel, debug=True, opt=False)[4, 1](x, o)
 
 @pytest.mark.skipif(os.name == "nt", reason="the buffer of C is flushed by its own library")
 def test_lines_of_print_are_whole(capfd):
