@@ -61,14 +61,16 @@ def test_right_kernels_have_no_race(name):
     kernels.hold(name, lambda kernel, grid, block, shared, *args: launch(kernel, grid, block, *args, shared=shared, check="races"))
 
 # ---- random kernels
-def test_random_kernels_emitted_text(examples):
-    with np.errstate(over="ignore"): tally = Counter(o for seed in range(examples(100)) for o in fuzz.compare(seed, fuzz.interpreted))
-    assert tally["equal"] > 150 and tally["both diverged"] > 0
+def tally(way, seeds, threads=fuzz.THREADS):
+    with np.errstate(over="ignore"): return Counter(o for seed in seeds for o in fuzz.compare(seed, way, threads))
 
-def test_random_kernels_compiled(examples):
-    with np.errstate(over="ignore"):
-        tally = Counter(o for seed in range(2000, 2000 + examples(6)) for o in fuzz.compare(seed, fuzz.compiled))
-    assert tally["equal"]
+def test_random_kernels_emitted_text(examples):
+    found, warps = tally(fuzz.interpreted, range(examples(100))), tally(fuzz.interpreted, range(examples(15)), 40)
+    assert found["equal"] > 150 and found["both diverged"] > 0 and warps["equal"] > 20
+
+@pytest.mark.parametrize("threads", [fuzz.THREADS, 40])
+def test_random_kernels_compiled(threads, examples):
+    assert tally(fuzz.compiled, range(2000, 2000 + examples(5 if threads < 32 else 1)), threads)["equal"]
 
 # ---- indices
 @pytest.mark.parametrize("line, shape, said", [

@@ -1,11 +1,11 @@
 "The emulator gives a GPU's numbers: what is kept across a barrier, the order of evaluation, signatures, and the rules of PTX."
 import math
 import numpy as np, pytest
-from numba import float32, int8, int32, int64, njit, uint8, uint32, uint64
-from matmul_course.emulator import launch, launch_simply
+from numba import float32, int8, int32, int64, njit, prange, uint8, uint32, uint64
+from matmul_course.emulator import Unsupported, launch, launch_simply
 from matmul_course.emulator.host import Cuda
 import kernels
-from test_emulator import own_cache as own_cache  # noqa: F401
+from test_emulator import define, own_cache as own_cache  # noqa: F401
 
 cuda = Cuda()
 pytestmark = pytest.mark.skipif(not kernels.cuda.emulated, reason="a GPU runs these kernels")
@@ -223,3 +223,30 @@ def test_an_array_that_is_passed_twice_is_copied_twice():
     launch(both, 1, 1, y[:2], y[1:])
     launch(both, 1, 1, d, d)
     assert x.tolist() == [10, 1] and y.tolist() == [1, 10, 1] and d.copy_to_host().tolist() == [11, 11]
+
+# ---- what a GPU's compiler refuses
+WHOLE = "no operations on whole arrays"
+REFUSED = [("o[t] = np.exp(f)", "write math.exp"), ("o[t] = np.abs(a[t])", "operators or abs"), ("o[t] = math.gcd(n, 4)", "a loop"),
+           ("for i in prange(3): o[i] = 1", "a loop"), ("o[:] = a", WHOLE), ("m[0] = m[1]", WHOLE), ("x = a + a", WHOLE), ("x = -a", WHOLE),
+           ("m[t] += 1", WHOLE), ("x = a > 1", WHOLE), ("x = a.copy()", WHOLE), ("o[t] = a.max()", WHOLE),
+           ("x = a.astype(np.float32)", WHOLE),
+           ("x = a.ravel()", WHOLE), ("print(a)", WHOLE), ("o[t] = a @ a", "MatMult"),
+           ("x = copies(a)", WHOLE)]
+TAKEN = """o[:] = f; m[0, :] = 2; m[1:, 0:2] = f; x = m.T; o[0] = x[1, 0]; y = m.reshape(16); o[1] = y[5]
+o[2] = np.cos(f) + np.maximum(f, n)
+z = a.view(np.int64); o[3] = z[0] + a.sum() + math.floor(f) / 2 + math.ceil(n) / 2 + math.fmod(-f, 2.)""".replace("\n", "; ")
+
+@cuda.jit(device=True)
+def copies(a): return a + a
+
+def taking(line): return define(f"def k(a, m, o, n, f):\n    t = 0\n    {line}\n", prange=prange, copies=copies)
+
+@pytest.mark.parametrize("line, said", REFUSED)
+def test_what_a_gpus_compiler_refuses(line, said):
+    with pytest.raises(Unsupported) as error: launch(taking(line), 1, 1, np.ones(4), np.ones((4, 4)), np.ones(4), 1, 1.)
+    assert said in str(error.value) and ("k, line 3" in str(error.value) or "copies, line" in str(error.value))
+
+def test_what_it_takes():
+    o = np.ones(4)
+    launch(taking(TAKEN), 1, 1, np.zeros(4), np.arange(16.).reshape(4, 4), o, 1, 2.5)
+    assert o[:3].tolist() == [2, 2.5, math.cos(2.5) + 2.5] and o[3] == 1 + .5 - .5

@@ -52,7 +52,7 @@ def _checked_text(index, ndim):
     dots = kinds.index(types.EllipsisType) if types.EllipsisType in kinds else n
     parts = [_checked_part(f"index[{i}]", part, i if i < dots else ndim - n + i)
              for i, part in enumerate(index.types)]
-    return f"({', '.join(parts)},)"
+    return f"({''.join(part + ', ' for part in parts)})"
 
 def checked_index(shape, index, site, t, err):
     "In compiled code: `index`, each of its numbers checked against `shape`. In Python, as it is."

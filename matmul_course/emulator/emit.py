@@ -6,34 +6,42 @@
 __all__ = ['translate', 'namespace']
 
 # %% ../../nbs/emulator/10_emit.ipynb #emulator-10-emit-003
-import ast, math
+import ast, math, re
 from typing import Any
 from numba import types
 from numba.np.numpy_support import as_dtype
 from .source import loaded, parameters, stored
-from .lowering import Unit
-from .devices import array_text, dtype_text
+from .extras import Vector
+from .lowering import Unit, dtype_text
+from .devices import array_text
 from .inference import infer, names_of
 from .checks import BARRIER_MISSED, CHECKS, Check
 from .regions import Build, Region, each_region
 from .slots import KEPT, kept_array, place, recomputable
 
 # %% ../../nbs/emulator/10_emit.ipynb #emulator-10-emit-008
-def _text_of(s): return ast.unparse(ast.fix_missing_locations(s))
+def _text_of(s):
+    text = ast.unparse(ast.fix_missing_locations(s))
+    return re.sub(r"\b_slots\((\w+)\)", r"_of_\1", text)              # those of all threads
 def _lines_of(stmts): return [line for s in stmts for line in _text_of(s).split("\n")]
 def _indented(lines): return ["    " + line for line in lines]
 
-def _slot_type(kind): return kind.dtype if isinstance(kind, types.UniTuple) else kind
+_SEVERAL = types.UniTuple, Vector
+
+def _slot_type(kind): return kind.dtype if isinstance(kind, _SEVERAL) else kind
 def _of_array(kind): return isinstance(kind, types.Array)
 
 def _parts_of(name, kind):
     "Pairs of a slot and what belongs into it."
-    if not isinstance(kind, types.UniTuple): return [(f"_of_{name}[_t]", name)]
-    return [(f"_of_{name}[_t, {i}]", f"{name}[{i}]") for i in range(kind.count)]
+    if not isinstance(kind, _SEVERAL): return [(f"_of_{name}[_t]", name)]
+    of_vector = isinstance(kind, Vector)
+    parts = [f".{p}" for p in kind.parts] if of_vector else [f"[{i}]" for i in range(kind.count)]
+    return [(f"_of_{name}[_t, {i}]", name + part) for i, part in enumerate(parts)]
 
 def _load_slot(name, kind):
     if _of_array(kind): return f"{name} = {kept_array(kind, f'_of_{name}[_t]')}"
     slots = "".join(f"{slot}, " for slot, _ in _parts_of(name, kind))
+    if isinstance(kind, Vector): return f"{name} = _make_vector({dtype_text(kind)}, {slots})"
     return f"{name} = " + (f"({slots})" if isinstance(kind, types.UniTuple) else slots[:-2])
 
 def _store_slot(name, kind):
@@ -43,7 +51,7 @@ def _store_slot(name, kind):
 def _new_slot(name, kind):
     if _of_array(kind): return f"_of_{name} = _np.zeros((_nt, {1 + 2 * kind.ndim}), _np.int64)"
     # one more than there are threads: `take` finds there what a lane hears from nobody
-    shape = f"(_nt, {kind.count})" if isinstance(kind, types.UniTuple) else "_nt + 1"
+    shape = f"(_nt, {len(_parts_of(name, kind))})" if isinstance(kind, _SEVERAL) else "_nt + 1"
     return f"_of_{name} = {array_text(shape, as_dtype(_slot_type(kind)))}"
 
 # %% ../../nbs/emulator/10_emit.ipynb #emulator-10-emit-012
@@ -111,11 +119,13 @@ class _Regions:
             wanted |= loaded(s.value)
         return out
     def over_lanes(self, lines, lanes):
-        "A loop around `lines`, over those lanes of a warp."
-        x, y, _ = self.dims
-        where = f"_tx = _t % {x}; _ty = _t // {x} % {y}; _tz = _t // {x * y}"
-        lines = ["_bit = 1 << _t % 32", f"if not {lanes} & _bit: continue", where, *lines]
-        return ["for _t in range(32 * _w, min(32 * _w + 32, _nt)):", *_indented(lines)]
+        "A loop around `lines`, over those lanes of a warp. Only the axes that they name are found."
+        (x, y, _), text = self.dims, "\n".join(lines)
+        if x == self.nt: places = dict(_tx="_t", _ty="0", _tz="0")
+        else: places = dict(_tx=f"_t % {x}", _ty=f"_t // {x} % {y}", _tz=f"_t // {x * y}")
+        where = [f"{name} = {place}" for name, place in places.items() if name in text]
+        lines = ["_bit = 1 << (_t & 31)", f"if not {lanes} & _bit: continue", *where, *lines]
+        return ["for _t in range(_first, _end):", *_indented(lines)]
     def over_threads(self, lines):
         "Loops around `lines`, from the inside out. With one thread, `continue` needs a loop too."
         x, y, _ = self.dims
@@ -131,6 +141,7 @@ class _Emit(_Storage, _Regions):
     "`text()` is the text of the function that runs one block of a kernel."
     def __init__(self, tree, unit, kinds, built, repeated, dims, watch):
         self.tree, self.unit, self.dims, self.watch = tree, unit, dims, watch
+        self.nt = math.prod(dims)
         self.built, self.repeated, self.kinds = built, repeated, kinds | built.starts
         keep = place(built, unit, kinds, stored(repeated))
         self.slots = {name: self.slot_kind(name) for name in keep}

@@ -28,6 +28,8 @@ class _HiddenArray:
     def __init__(self, memory): self._memory = memory
     shape, dtype, ndim, size = map(_asked_of_memory, ("shape", "dtype", "ndim", "size"))
     strides, nbytes, itemsize = map(_asked_of_memory, ("strides", "nbytes", "itemsize"))
+    flags = _asked_of_memory("flags")
+    _numba_type_ = property(lambda self: numba.typeof(self._memory))
     T = property(lambda self: self.transpose())
     def __len__(self): return len(self._memory)
     def is_c_contiguous(self): return self._memory.flags.c_contiguous

@@ -140,7 +140,7 @@ def compile_for(
 
     `argtypes` are the Numba types of the kernel's arguments, `dims` the numbers of threads of a
     block along x, y and z. A `watch` hears of each access."""
-    tree, unit = lower(fn)
+    tree, unit = lower(fn, argtypes)
     key = cache_key(unit, watch, tuple(map(str, argtypes)), dims)
     text, sites, code = kept(key) or (*translate(tree, unit, argtypes, dims, watch), None)
     if key and not code: text = _named_for(key, text)

@@ -21,7 +21,7 @@ class Region:
     "Statements that all live threads of the block, or some lanes of a warp, run one after another."
     body: list[ast.stmt]
     resets: Sequence[str] = ()                     # Lines that run before the first thread
-    lanes: str = ""                                # The bits of these lanes of warp `_w`, if given
+    lanes: str = ""                                # The bits of these lanes of a warp, if given
     need: set[str] = field(default_factory=set)    # Names that it reads before it binds them
     made: set[str] = field(default_factory=set)    # Names that it binds
     maybe: set[str] = field(default_factory=set)   # Names that it may or may not bind
@@ -179,8 +179,9 @@ class Build(_Together):
         first = [*filter(None, resets)]
         out: list[Region | Node] = [Region(self.current, first, lanes)] if self.current else []
         warp, self.current, self.warp = self.warp, [], []
-        if warp: out.append(Node("for _w in range((_nt + 31) // 32):", self.block(warp, "-1")))
-        return out
+        if not warp: return out
+        of_warp = [Node("_end = min(_first + 32, _nt)"), *self.block(warp, "-1")]
+        return [*out, Node("for _first in range(0, _nt, 32):", of_warp)]
     def block(
         self,
         stmts: list[ast.stmt],
@@ -206,6 +207,6 @@ class Build(_Together):
         "Which lanes come and which of them say yes; then their masks have to fit together."
         yes, came, mask, test, _ = map(ast.unparse, [*s.targets[0].elts, *s.value.args])
         self.current += statements(f"{came} |= _bit\nif {test}: {yes} |= _bit")
-        where = f"_w, {self.site(s)}, _phase, _b, _err, _log"
+        where = f"_first, {self.site(s)}, _phase, _b, _err, _log"
         check = Node(f"if _meet(_of_{mask}, {came}, _done, {where}): return"), Node("_phase += 1")
         return self.flush(lanes) + ([] if mask == "None" else [*check])

@@ -30,12 +30,13 @@ from .keep import Compiled, compile_for
 # %% ../../nbs/emulator/13_run.ipynb #emulator-13-run-008
 def _argument(x, name):
     "What a compiled kernel takes for an argument: device arrays by their memory, others as is."
-    x = getattr(x, "_memory", x)
+    if (memory := getattr(x, "_memory", None)) is not None: return memory
     if isinstance(x, np.ndarray) and not isinstance(x, np.ma.MaskedArray):
         if x.flags.c_contiguous or x.flags.f_contiguous: return x
         strided = f"an array with strides {x.strides} is not contiguous"
         raise ValueError(f"{name}: {strided}; pass a copy")
-    if isinstance(x, tuple): return tuple(_argument(part, name) for part in x)
+    if isinstance(x, tuple):
+        return getattr(x, "_make", tuple)([_argument(part, name) for part in x])
     if isinstance(x, int) and not -2**63 <= x < 2**64:
         raise ValueError(f"{name}: {x} does not fit into 64 bits")
     if isinstance(x, (bool, int, float, complex, np.generic)): return x

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['BLOCK_CALLS', 'ATOMICS', 'GRID_LIMIT', 'BLOCK_LIMIT', 'THREAD_LIMIT', 'SHARED_LIMIT', 'Sizes', 'as_generator',
-           'to_dtype', 'blank', 'checked_launch', 'position', 'SimpleCuda', 'launch_simply']
+           'as_numba', 'to_dtype', 'blank', 'checked_launch', 'position', 'SimpleCuda', 'launch_simply']
 
 # %% ../../nbs/emulator/03_simple.ipynb #emulator-03-simple-003
 import ast, inspect, math, sys
@@ -17,6 +17,7 @@ from numba.np.numpy_support import as_dtype
 from ..tools.arguments import as_whole
 from .source import (
     BarrierError, expression, is_cuda, kernel_function, plain, read_source, read_tree, used)
+from .extras import NUMERIC, VECTORS, Vector
 from .warps import WARP_CALLS, same_value, take
 
 # %% ../../nbs/emulator/03_simple.ipynb #emulator-03-simple-008
@@ -48,15 +49,23 @@ def as_generator(fn: FunctionType, cuda: Any) -> Callable[..., Iterator[tuple]]:
     return env[tree.name]
 
 # %% ../../nbs/emulator/03_simple.ipynb #emulator-03-simple-012
-def to_dtype(d: Any) -> np.dtype:
-    "NumPy's dtype for a type of Numba, or for anything that NumPy takes for a dtype."
+def as_numba(value: Any) -> Any:
+    "A number's type of Numba for that of another compiler; anything else as it is."
+    foreign = hasattr(value, "cast_python_value") and not isinstance(value, types.Type)
+    return getattr(types, str(value)) if foreign else value
+
+def to_dtype(d: Any) -> np.dtype | Vector:
+    "NumPy's dtype for a type, or for anything that NumPy takes for one. A Vector stays what it is."
+    d = as_numba(d)
+    if isinstance(d, Vector): return d
     return as_dtype(d) if isinstance(d, types.Type) else np.dtype(d)
 
-def blank(dtype: np.dtype) -> float | int | bool:
+def blank(dtype: np.dtype) -> Any:
     "What uninitialised memory of this dtype holds: a value that stands out."
     if dtype.kind in "fc": return np.nan
     if dtype.kind == "b": return False
-    return int(np.iinfo(dtype).min if dtype.kind == "i" else np.iinfo(dtype).max)
+    if dtype.kind in "iu": return int(getattr(np.iinfo(dtype), "min" if dtype.kind == "i" else "max"))
+    return np.frombuffer(b"\xff" * dtype.itemsize, dtype)[0]
 
 # %% ../../nbs/emulator/03_simple.ipynb #emulator-03-simple-017
 _NEW_VALUE = dict(
@@ -129,6 +138,14 @@ def _xyz(t): return SimpleNamespace(x=t[0], y=t[1], z=t[2])
 
 def _positions(size): return [_xyz(position(i, size)) for i in range(math.prod(size))]
 
+class _SimpleVector:
+    "A vector type whose values are records of NumPy."
+    def __init__(self, vector):
+        self.dtype = np.dtype((np.record, [(p, as_dtype(vector.dtype)) for p in vector.parts]))
+    def __call__(self, *given):
+        numbers = [n for x in given for n in (x if isinstance(x, np.record) else [x])]
+        return np.array(tuple(numbers), self.dtype)[()]
+
 class SimpleCuda:
     "`cuda` as one thread at a time sees it: `threadIdx` is set before each thread goes on."
     threadIdx: SimpleNamespace
@@ -148,6 +165,10 @@ class SimpleCuda:
     def lanemask_lt(self) -> np.uint32:
         "The bits of the lanes before this thread's."
         return np.uint32((1 << self.laneid) - 1)
+    def __getattr__(self, name):
+        if name in VECTORS: return _SimpleVector(VECTORS[name])
+        if name in NUMERIC: return NUMERIC[name]
+        raise AttributeError(f"cuda.{name} is not emulated")
     def gridsize(self, n: int) -> int | tuple[int, ...]:
         "The number of threads of the launch along the first `n` axes."
         sizes = tuple(getattr(self.gridDim, a) * getattr(self.blockDim, a) for a in "xyz"[:n])
@@ -157,10 +178,11 @@ class SimpleCuda:
         places = tuple(getattr(self.blockIdx, a) * getattr(self.blockDim, a)
                        + getattr(self.threadIdx, a) for a in "xyz"[:n])
         return places[0] if n == 1 else places
-    def new_array(self, shape: int | tuple[int, ...], dtype: Any) -> np.ndarray:
+    def new_array(self, shape: int | tuple[int, ...], dtype: Any, alignment=None) -> np.ndarray:
         "An array that nobody has written yet, filled with values that stand out."
         return np.full(shape, blank(to_dtype(dtype)), to_dtype(dtype))
-    def shared_array(self, shape: int | tuple[int, ...], dtype: Any) -> np.ndarray:
+    def shared_array(
+        self, shape: int | tuple[int, ...], dtype: Any, alignment=None) -> np.ndarray:
         "One array for the block, whichever thread comes first to this place in the source."
         place = inspect.getframeinfo(sys._getframe(1), 0).positions
         shape = shape or self.dynamic // to_dtype(dtype).itemsize

@@ -73,9 +73,11 @@ def place(built: Build, unit: Unit, kinds: dict[str, types.Type], again: set[str
 _PURE = (ast.Constant, ast.BinOp, ast.UnaryOp, ast.Compare, ast.BoolOp, ast.IfExp, ast.Tuple,
          ast.operator, ast.unaryop, ast.cmpop, ast.boolop, ast.expr_context)
 _CHEAP = (int, float, bool, min, max, abs, len)
-_FIXED = ("shape", "strides", "size", "ndim", "itemsize", "nbytes")     # whatever an array holds
+# whatever an array holds
+_FIXED = ("shape", "strides", "size", "ndim", "itemsize", "nbytes", "view", "T")
 
 def _is_cheap(call, env):
+    if isinstance(call.func, ast.Attribute): return call.func.attr == "view"
     name = getattr(call.func, "id", "")
     callee = env.get(name, getattr(builtins, name, None))
     return isinstance(callee, (type, types.Type)) or callee in _CHEAP

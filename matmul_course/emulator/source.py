@@ -46,8 +46,9 @@ class DeviceSide:
         raise AttributeError(f"cuda.{name} is not emulated")
 
 def is_cuda(value: Any) -> bool:
-    "Is this object a `cuda`, either the emulated one or Numba's own?"
-    return isinstance(value, DeviceSide) or getattr(value, "__name__", "") == "numba.cuda"
+    "Is this object a `cuda`: the emulated one, Numba's own, or that of numba_cuda_mlir?"
+    name = getattr(value, "__name__", "")
+    return isinstance(value, DeviceSide) or name in ("numba.cuda", "numba_cuda_mlir.cuda")
 
 # %% ../../nbs/emulator/02_source.ipynb #emulator-02-source-018
 @dataclass(eq=False)
