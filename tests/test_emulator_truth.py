@@ -1,5 +1,5 @@
 "The emulator gives a GPU's numbers: what is kept across a barrier, the order of evaluation, signatures, and the rules of PTX."
-import math
+import ctypes, math, os, sys
 import numpy as np, pytest
 from numba import float32, int8, int32, int64, njit, prange, uint8, uint32, uint64
 from matmul_course.emulator import Unsupported, launch, launch_simply
@@ -250,3 +250,26 @@ def test_what_it_takes():
     o = np.ones(4)
     launch(taking(TAKEN), 1, 1, np.zeros(4), np.arange(16.).reshape(4, 4), o, 1, 2.5)
     assert o[:3].tolist() == [2, 2.5, math.cos(2.5) + 2.5] and o[3] == 1 + .5 - .5
+
+def test_debug_finds_a_division_by_zero():
+    kernel = define("def k(x, o): o[cuda.grid(1)] = 1 // x[cuda.grid(1)]\n")
+    x, o = np.array([1, 1, 0, 1]), np.zeros(4)
+    cuda.jit(kernel)[4, 1](x, o)
+    assert o.tolist() == [1, 1, 0, 1]
+    with pytest.raises(ZeroDivisionError, match=r"k, block \(2, 0, 0\): .*zero"): cuda.jit(kernel, debug=True, opt=False)[4, 1](x, o)
+
+@pytest.mark.skipif(os.name == "nt", reason="the buffer of C is flushed by its own library")
+def test_lines_of_print_are_whole(capfd):
+    launch(define("def k(n): print(cuda.blockIdx.x, n, n, n)\n"), 200, 1, 7)
+    sys.stdout.flush()
+    ctypes.CDLL(None).fflush(None)
+    assert capfd.readouterr().out.split("\n") == [f"{b} 7 7 7" for b in range(200)] + [""]
+
+def test_device_arrays_keep_their_order():
+    f = np.asfortranarray(np.arange(6.).reshape(2, 3))
+    d = cuda.to_device(f)
+    assert d.copy_to_host().flags.f_contiguous and cuda.device_array_like(f).is_f_contiguous()
+    t = d.T
+    t[0, 0] = 9
+    assert t.is_c_contiguous() and (t.copy_to_host()[1:] == f.T[1:]).all() and d[0, 0] == 0
+    with pytest.raises(Unsupported, match="transpose"): cuda.to_device(np.ones(3)).T

@@ -48,27 +48,24 @@ def best_signature(
     given, wanted = ", ".join(map(str, kinds)), ", ".join(str(case.args) for case in cases)
     raise TypingError(f"{name}: no signature fits ({given}); declared {wanted}")
 
+def _is_number(kind): return isinstance(kind, (types.Number, types.Boolean))
+
 def _cast(context, builder, sig, args):
     new = context.cast(builder, args[0], sig.args[0], sig.return_type)
-    return impl_ret_borrowed(context, builder, sig.return_type, new)  # its arrays have one more owner
-
-def _zero(context, builder, sig, args): return context.get_constant_null(sig.return_type)
-
-def _is_number(kind): return isinstance(kind, (types.Number, types.Boolean))
+    return impl_ret_borrowed(context, builder, sig.return_type, new)   # arrays have one more owner
 
 @intrinsic
 def _in_type_of(typing_context, value, like): return like(value, like), _cast
 
 def _by_signature(callee):
-    "What compiled code calls: a tuple of arguments as declared, and a zero of the result's type."
-    def chosen(args): return best_signature(callee.__name__, declared(callee), args.types)
+    "What compiled code calls: the arguments in their declared types, and 1 in that of the result."
     @intrinsic
     def given(typing_context, args):
-        pairs = zip(chosen(args).args, args.types)
-        return types.Tuple([new if _is_number(new) else old for new, old in pairs])(args), _cast
-    @intrinsic
-    def zero(typing_context, args): return chosen(args).return_type(args), _zero
-    return given, zero
+        chosen = best_signature(callee.__name__, declared(callee), args.types[:-1])
+        kinds = [new if _is_number(new) else old
+                 for new, old in zip((*chosen.args, chosen.return_type), args.types)]
+        return types.Tuple(kinds)(args), _cast
+    return given
 
 # %% ../../nbs/emulator/05_devices.ipynb #emulator-05-devices-013
 def without_returns(
@@ -114,23 +111,20 @@ def _may_wait(value):
 
 class _LowerCalls(Lower):
     "`Lower` for functions that call device functions."
-    callee: Any = None                        # the device function that is being lowered
     def visit_Return(self, node):
         node = super().visit_Return(node)
         if node.value and any(_is_number(result) for _, result in declared(self.callee)):
-            zero = ast.Name(f"_zero{self.suffix}", ast.Load())
-            node.value = call_of("_in_type_of", [node.value, zero], node)
+            like = ast.Name(f"_like{self.suffix}", ast.Load())
+            node.value = call_of("_in_type_of", [node.value, like], node)
         return node
     def bound(self, given, node):
         "Statements that bind parameters to what is given, converted as a signature says."
-        if not given or not declared(self.callee):
+        if not declared(self.callee):
             return [assign(self.rename(p), a, node) for p, a in given.items()]
-        env, n = self.unit.env, self.suffix
-        env[f"_given{n}"], env[f"_zero_of{n}"] = _by_signature(self.callee)
-        env["_in_type_of"] = _in_type_of
-        args, names = ast.Tuple(list(given.values()), ast.Load()), map(self.rename, given)
-        return [assign(f"_args{n}", args, node), *statements(
-            f"{', '.join(names)}, = _given{n}(_args{n}); _zero{n} = _zero_of{n}(_args{n})", node)]
+        n, names = self.suffix, [*map(self.rename, given), f"_like{self.suffix}"]
+        self.unit.env |= {f"_given{n}": _by_signature(self.callee), "_in_type_of": _in_type_of}
+        args = "".join(f"{ast.unparse(a)}, " for a in given.values())
+        return statements(f"{', '.join(names)}, = _given{n}(({args}1,))", node)
     def device_call(self, node, callee):
         name, fn = callee.__name__, plain(callee)
         if fn is self.source.fn: self.refuse(node, f"{name} calls itself")
@@ -172,8 +166,8 @@ class _LowerCalls(Lower):
         rebound = stored(read_tree(source).body)
         keep = {p: a for p, a in given.items()
                 if _is_fixed(a) and p not in rebound and not declared(callee)}
-        low = _LowerCalls(self.unit, source, f"__{next(self.unit.counter)}", keep, known)
-        low.callee = callee
+        suffix = f"__{next(self.unit.counter)}"
+        low = _LowerCalls(self.unit, source, suffix, keep, known, callee)
         self.before += low.bound({p: a for p, a in given.items() if p not in keep}, node)
         body, result = low.lowered(), f"_result{low.suffix}"
         returns = any(isinstance(n, ast.Return) and n.value for n in under(body))
@@ -182,19 +176,16 @@ class _LowerCalls(Lower):
 
 def _device_function(unit, source, callee, known):
     "The tree of a device function that stays one."
-    low = _LowerCalls(unit, source, f"__{next(unit.counter)}", known=known)
-    low.callee = callee
+    low = _LowerCalls(unit, source, f"__{next(unit.counter)}", known=known, callee=callee)
     outer, unit.local = unit.local, {}
     body, tree = low.lowered(), low.tree
     arrays = "\n".join(f"{n} = {array_text(*array)}" for n, array in unit.local.items())
     unit.local = outer
-    given = [p for p in parameters(tree) if p not in known]
-    names = [low.rename(p) for p in given]
-    given = {p: ast.Name(n, ast.Load()) for p, n in zip(given, names)}
-    converted = low.bound(given, tree) if declared(callee) else []
-    tree.body = statements(arrays, tree) + converted + body
+    names = {p: low.rename(p) for p in parameters(tree) if p not in known}
+    given = {p: ast.Name(n, ast.Load()) for p, n in names.items() if declared(callee)}
+    tree.body = statements(arrays, tree) + low.bound(given, tree) + body
     tree.name, tree.returns = source.name + low.suffix, None
-    tree.args.args = [ast.arg(n) for n in CONTEXT + names]
+    tree.args.args = [ast.arg(n) for n in [*CONTEXT, *names.values()]]
     return ast.fix_missing_locations(tree)
 
 # %% ../../nbs/emulator/05_devices.ipynb #emulator-05-devices-018

@@ -49,7 +49,7 @@ def _store_slot(name, kind):
     return "; ".join(f"{slot} = {value}" for slot, value in _parts_of(name, kind))
 
 def _new_slot(name, kind):
-    if _of_array(kind): return f"_of_{name} = _np.zeros((_nt, {1 + 2 * kind.ndim}), _np.int64)"
+    if _of_array(kind): return f"_of_{name} = _np.zeros((_nt, {5 + 2 * kind.ndim}), _np.int64)"
     # one more than there are threads: `take` finds there what a lane hears from nobody
     shape = f"(_nt, {len(_parts_of(name, kind))})" if isinstance(kind, _SEVERAL) else "_nt + 1"
     return f"_of_{name} = {array_text(shape, as_dtype(_slot_type(kind)))}"

@@ -34,7 +34,10 @@ class _HiddenArray:
     def __len__(self): return len(self._memory)
     def is_c_contiguous(self): return self._memory.flags.c_contiguous
     def is_f_contiguous(self): return self._memory.flags.f_contiguous
-    def transpose(self, axes=None): return DeviceArray(self._memory.transpose(axes))
+    def transpose(self, axes=None):
+        "A copy, as numba-cuda makes it. Unsupported unless there are two axes."
+        if self.ndim != 2: raise Unsupported("transpose of a device array without two axes")
+        return DeviceArray(self._memory.transpose(axes).copy(order="C"))
     def ravel(self, order="C", stream=0): return DeviceArray(self._memory.ravel(order))
     def view(self, dtype): return DeviceArray(self._memory.view(dtype))
     def reshape(self, *shape, order="C"):
@@ -58,7 +61,7 @@ class DeviceArray(_HiddenArray):
     def __setitem__(self, index, value): self._memory[index] = _on_host(value)
     def copy_to_host(self, ary: np.ndarray | None = None, stream: Any = 0) -> np.ndarray:
         "A new NumPy array, or `ary`, filled. ValueError if its shape or dtype differs."
-        if ary is None: return self._memory.copy()
+        if ary is None: return self._memory.copy(order="K")
         _refuse_other_kind(ary, self)
         ary[...] = self._memory
         return ary
@@ -112,7 +115,9 @@ class _Memory:
     def device_array(self, shape, dtype=np.float64, strides=None, order="C", stream=0):
         "An array that nobody has written yet: NaN where it can be."
         return DeviceArray(np.full(shape, blank(to_dtype(dtype)), to_dtype(dtype), order))
-    def device_array_like(self, ary, stream=0): return self.device_array(ary.shape, ary.dtype)
+    def device_array_like(self, ary, stream=0):
+        order = "C" if _on_host(ary).flags.c_contiguous else "F"
+        return self.device_array(ary.shape, ary.dtype, order=order)
     def is_cuda_array(self, obj): return isinstance(obj, DeviceArray)
     def as_cuda_array(self, obj, sync=True): return self.to_device(obj)
     def In(self, x): return x
@@ -175,6 +180,8 @@ class Cuda(DeviceSide, _Memory, _HostMemory, _Device):
         "`@cuda.jit`, bare or with a signature or several, `device=True` and options."
         unknown = sorted(n for n in options if n not in _JIT_OPTIONS or n == "link" and options[n])
         if unknown: raise Unsupported(f"cuda.jit: {', '.join(unknown)} is not emulated")
-        if inspect.isfunction(plain(func_or_sig)): return Kernel(plain(func_or_sig), device)
+        debug = bool(options.get("debug"))
+        if inspect.isfunction(plain(func_or_sig)):
+            return Kernel(plain(func_or_sig), device, debug=debug)
         signatures = _declared_signatures(func_or_sig, device)
-        return lambda fn: Kernel(plain(fn), device, signatures)
+        return lambda fn: Kernel(plain(fn), device, signatures, debug)

@@ -51,32 +51,23 @@ def _numba_types(fn, argtypes):
     code = numba_compiler.run_frontend(fn)
     return code, typed_passes.type_inference_stage(typing, target, code, argtypes, None)[0]
 
-def _versions(found):
-    "The types of all versions of each name."
-    versions: dict = {}
-    for name, kind in found.items():
-        if not name.startswith(("$", "arg.")):
-            versions.setdefault(name.split(".")[0], set()).add(types.unliteral(kind))
-    return versions
-
-class _Rename(ast.NodeTransformer):
-    def __init__(self, names): self.names = names
-    def visit_Name(self, node):
-        node.id = self.names.get(node.id, node.id)
-        return node
+def _rename(node, names):
+    for n in ast.walk(node):
+        if isinstance(n, ast.Name): n.id = names.get(n.id, n.id)
 
 def split(tree: ast.FunctionDef, unit: Unit, several: set[str]) -> bool:
     "A new name for each value that the kernel itself, outside of loops, binds to these names."
     count = Counter(n for s in tree.body if isinstance(s, ast.Assign) for n in bindings(s))
     several = {n for n in several if count[n] + (n in parameters(tree)) > 1}
-    rename = _Rename({})
+    now: dict = {}
     for s in tree.body if several else []:
         bound = several & stored(s) if isinstance(s, ast.Assign) else set()
-        rename.visit(s.value if bound else s)
+        _rename(s.value if bound else s, now)
         for name in bound:
-            rename.names[name] = new = f"_{name}_{next(unit.counter)}"
+            new = f"_{name}_{next(unit.counter)}"
+            now |= {name: new, f"_of_{name}": f"_of_{new}"}
             unit.original[new] = unit.original.get(name, name)
-        for target in s.targets if bound else []: rename.visit(target)
+        for target in s.targets if bound else []: _rename(target, now)
     return bool(several)
 
 class Untyped(TypingError, TypeError):
@@ -129,12 +120,16 @@ def infer(
     except TypingError as e:
         passed = ", ".join(f"{n}: {t}" for n, t in zip(parameters(tree), argtypes))
         said = re.sub(r"\b\w+", lambda word: unit.original.get(word[0], word[0]), str(e))
-        raise Untyped(f"{tree.name}({passed}): {said}") from e
+        source, line, text = unit.where(e.loc.line if e.loc else 1)
+        at = f"{source.name}, line {line}: {text}"
+        raise Untyped(f"{tree.name}({passed}), at {at}\n{said}") from e
     compiled = [c.type_annotation for f in unit.devices.values()
                 for c in names[f.name].overloads.values()]
     for blocks, kinds in [(code.blocks, found), *((c.blocks, c.typemap) for c in compiled)]:
         refuse_whole_arrays(unit, blocks, kinds)
-    versions = _versions(found)
+    versions: dict = {}
+    for name in (n for n in found if not n.startswith(("$", "arg."))):
+        versions.setdefault(name.split(".")[0], set()).add(types.unliteral(found[name]))
     if split(tree, unit, {name for name, kinds in versions.items() if len(kinds) > 1}):
         return infer(tree, unit, argtypes)
     unify = cpu_target.typing_context.unify_types

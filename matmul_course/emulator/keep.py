@@ -135,14 +135,16 @@ class Compiled:
 
 def compile_for(
     fn: FunctionType, argtypes: tuple[types.Type, ...], dims: tuple[int, int, int],
-    watch: Any = None) -> Compiled:
+    watch: Any = None, debug: bool = False) -> Compiled:
     """All passes and Numba's compiler, or what they left on the disk before.
 
     `argtypes` are the Numba types of the kernel's arguments, `dims` the numbers of threads of a
-    block along x, y and z. A `watch` hears of each access."""
+    block along x, y and z. A `watch` hears of each access. With `debug`, a division by 0 is an
+    error."""
     tree, unit = lower(fn, argtypes)
-    key = cache_key(unit, watch, tuple(map(str, argtypes)), dims)
+    key = cache_key(unit, watch, tuple(map(str, argtypes)), dims, debug)
     text, sites, code = kept(key) or (*translate(tree, unit, argtypes, dims, watch), None)
+    if debug: text = text.replace('error_model="numpy"', 'error_model="python"')
     if key and not code: text = _named_for(key, text)
     file, names = f"<kernel {key or next(_unnamed)}>", namespace(unit, watch)
     remember(text, file)

@@ -33,7 +33,7 @@ class Unit:
     reads: list = field(default_factory=list)     # (function, "TPB" or "helpers.TPB", value)
     original: dict = field(default_factory=dict)  # Name in the lowered tree -> name in the source
     arrays: dict = field(default_factory=dict)    # Parameter -> its type, for those that are arrays
-    atomics: bool = False                         # Are there atomics outside of shared memory?
+    atomics: bool = False                         # Atomics outside of shared memory, or print?
     counter: itertools.count = field(default_factory=lambda: itertools.count(1))
     def add(self, source: Source) -> Source:
         "The source, with its lines numbered after those that are here already."
@@ -171,7 +171,9 @@ class _Names:
             if inspect.isfunction(self.bring(node, self.rename(name))):
                 self.refuse(node, f"{name} is a plain function; give it @cuda.jit(device=True)")
         elif name not in self.local:
-            if name in _BUILTINS: return node
+            if name in _BUILTINS:
+                self.unit.atomics |= name == "print"       # in order, so that no line is torn
+                return node
             known = hasattr(builtins, name)
             self.refuse(node, f"{name} is {'not for kernels' if known else 'not defined'}")
         return ast.copy_location(ast.Name(self.rename(name), node.ctx), node)
@@ -246,8 +248,9 @@ class _Arrays:
         if kind == "local.array" and 0 in shape: self.refuse(node, "a local array needs a size")
         arrays = self.unit.shared if kind == "shared.array" else self.unit.local
         name = own = self.rename(target.id)
-        if bindings(self.tree).count(target.id) > 1:    # as in `src, dst = dst, src`
-            own = self.named(f"_array{next(self.unit.counter)}", target.id)
+        # the name may change hands, and a function that is called twice has one shared array
+        if bindings(self.tree).count(target.id) > 1 or kind == "shared.array" and self.suffix:
+            own = self.named(f"_{target.id}_at_{node.lineno}_{target.col_offset}", target.id)
             self.before.append(assign(name, expression(own, node), node))
         arrays[own] = shape, dtype
     def shape_and_dtype(self, node, value, kind):
@@ -446,10 +449,12 @@ class Lower(_Names, _Arrays, _Statements, _Calls, ast.NodeTransformer):
 
     `suffix` is added to the names of a function that becomes a part of another one. `arguments`
     says what was passed to it, for those of its parameters that need no variable, and `known`
-    which functions and types."""
-    def __init__(self, unit: Unit, source: Source, suffix="", arguments=None, known=None):
+    which functions and types. `callee` is the function itself, with its signatures."""
+    def __init__(
+        self, unit: Unit, source: Source, suffix="", arguments=None, known=None, callee=None):
         self.unit, self.source, self.tree = unit, source, read_tree(source)
         self.suffix, self.arguments, self.passed = suffix, arguments or {}, known or {}
+        self.callee = callee
         self.before = []                   # statements that must run before the one at hand
         self.local = (set(parameters(self.tree)) | stored(self.tree.body)) - set(self.passed)
         self.env = {n: v for n, v in visible(source.fn).items() if n not in self.local}

@@ -87,8 +87,9 @@ _compile_lock = threading.RLock()
 class Kernel:
     "A function for the emulated GPU. Launch it as `kernel[grid, block](*args)`."
     __name__: str                                            # that of the function
-    def __init__(self, fn, device=False, signatures=()):
+    def __init__(self, fn, device=False, signatures=(), debug=False):
         self.py_func, self.device, self.signatures, self.compiled = fn, device, signatures, {}
+        self.debug = debug                                   # then a division by 0 is an error
         update_wrapper(self, fn, updated=())
         with suppress(Unsupported): read_source(fn)          # now, before the file is edited
     def __repr__(self):
@@ -119,7 +120,7 @@ class Kernel:
         key = argtypes, block, watch and watch.tag
         with _compile_lock:
             if key not in self.compiled or not self.compiled[key].fresh():
-                self.compiled[key] = compile_for(self.py_func, argtypes, block, watch)
+                self.compiled[key] = compile_for(self.py_func, argtypes, block, watch, self.debug)
         return self.compiled[key]
 
 _kernels = WeakKeyDictionary()
@@ -189,6 +190,9 @@ def _run_blocks(compiled, grid, block, args, shared, watch):
         try: compiled.run(edges[i], edges[i + 1], *grid, shared, errors[i], log, *args)
         except IndexError:
             if not errors[i, 0]: raise                        # otherwise the record says more
+        except ZeroDivisionError as e:
+            b = position(int(errors[i, 6]), grid)
+            raise ZeroDivisionError(f"{compiled.unit.sources[0].name}, block {b}: {e}") from None
     on_threads(run, errors, workers)
     for error in errors:
         if error[0]: report(compiled, grid, block, error)

@@ -71,7 +71,8 @@ class Source:
 @cache
 def read_source(fn: FunctionType) -> Source:
     "The source of a function. Raises Unsupported if Python does not know it."
-    begins = "lambda" if fn.__name__ == "<lambda>" else rf"def\s+{fn.__name__}"
+    name = fn.__code__.co_name                  # the text's own, whatever `__name__` says by now
+    begins = "lambda" if name == "<lambda>" else rf"def\s+{name}"
     try:
         lines, first = inspect.getsourcelines(fn)
         if not re.search(rf"\b{begins}\b", "".join(lines)): raise OSError("another text")
