@@ -178,7 +178,8 @@ class Check(_LongLoops, ast.NodeTransformer):
         texts, text = [ast.unparse(_as_call(part)) for part in parts], ast.unparse(array)
         if "None" in texts: self.unit.refuse(node, "None in an index")
         several = isinstance(index, ast.Tuple) or texts == ["..."]
-        indices, site = f"({', '.join(texts)},)" if several else texts[0], self.site(node, name)
+        indices = f"({''.join(text + ', ' for text in texts)})" if several else texts[0]
+        site = self.site(node, name)
         # arrays that one thread has for itself are of no interest to a Watch
         if self.watch and text not in self.unit.local:
             seen = f"{text}, {indices}, {kind}, {site}, _t, _phase, _b, _err, _log"

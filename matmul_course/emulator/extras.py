@@ -68,19 +68,14 @@ for _c, _code in _IN_C.items():
         VECTORS[_vector.name] = VECTORS[f"{_c}{_n}"] = _vector
 
 # %% ../../nbs/emulator/02a_extras.ipynb #emulator-02a-extras-013
-def _of_bits(build, result=None):
+def _of_bits(build):
     @intrinsic
     def function(typingctx, x):
-        if isinstance(x, types.Integer): return (result or x)(x), bits
-    def bits(context, builder, signature, args):
-        out = build(builder, args[0])
-        return context.cast(builder, out, signature.args[0], signature.return_type)
+        if isinstance(x, types.Integer):
+            return x(x), lambda context, builder, signature, args: build(builder, args[0])
     return njit(lambda x: function(x))
 
-def _first_set(builder, x):
-    zeros = builder.cttz(x, ir.IntType(1)(0))
-    return builder.select(builder.not_(builder.icmp_signed("==", x, x.type(0))),
-                          builder.add(zeros, x.type(1)), x.type(0))
+_zeros_behind = _of_bits(lambda builder, x: builder.cttz(x, ir.IntType(1)(0)))
 
 @intrinsic
 def _fused(typingctx, a, b, c):
@@ -91,7 +86,8 @@ def _fused(typingctx, a, b, c):
 
 # functions of `cuda` that take numbers and give a number, by name
 NUMERIC = dict(
-    popc=_of_bits(lambda builder, x: builder.ctpop(x)), ffs=_of_bits(_first_set, types.uint32),
+    popc=_of_bits(lambda builder, x: builder.ctpop(x)),
+    ffs=njit(lambda x: types.uint32(_zeros_behind(x) + 1 if x else 0)),
     clz=_of_bits(lambda builder, x: builder.ctlz(x, ir.IntType(1)(0))),
     brev=_of_bits(lambda builder, x: builder.bitreverse(x)),
     fma=njit(lambda a, b, c: _fused(a, b, c)), cbrt=njit(lambda x: np.cbrt(x)),

@@ -94,7 +94,6 @@ _GEOMETRY = {f"{name}.{axis}": f"_{letter}{axis}" for name, letter in _LETTERS.i
 # number of the thread, the error record, the phase between barriers, the block, the log of a Watch
 CONTEXT = [*_GEOMETRY.values(), "_t", "_err", "_phase", "_b", "_log"]
 
-_ARRAYS = {"shared.array", "local.array"}
 
 # threads run in turn, so there is nothing to wait for
 _FENCES = {"threadfence", "threadfence_block", "threadfence_system"}
@@ -160,6 +159,8 @@ class _Names:
         "Hand a global to the emitted text, unless a GPU's compiler does not know it."
         value = as_numba(self.read(node))
         self.unit.env[name] = next((new for old, new in _INSTEAD if value is old), value)
+        if hasattr(value, "_memory"):
+            self.refuse(node, f"{ast.unparse(node)} is a device array; pass it as an argument")
         if why := _not_for_kernels(value):
             self.refuse(node, f"{ast.unparse(node)} is not for kernels: {why}")
         return value
@@ -225,37 +226,31 @@ def dtype_text(d: np.dtype | Vector) -> str:
 class _Arrays:
     "Part of `Lower`: arrays of the block and of the thread."
     def visit_Assign(self, node):
-        target, value = node.targets[0], node.value
-        both = isinstance(target, ast.Tuple) and isinstance(value, ast.Tuple)
-        pairs = [*zip(target.elts, value.elts)] if both else [(target, value)]
-        kinds = [self.array_kind(value) for _, value in pairs]
-        if not any(kinds):
-            node.value, *node.targets = self.in_order([value, *node.targets])
-            return node
-        if len(node.targets) > 1 or not all(kinds):
-            self.refuse(node, "declare an array in a statement of its own")
-        for (target, value), kind in zip(pairs, kinds): self.declare(node, target, value, kind)
+        "`a = cuda.shared.array(…)` is no statement any more if the array can be called `a`."
+        target = node.targets[0]
+        node.value, *node.targets = self.in_order([node.value, *node.targets])
+        own, shared = getattr(node.value, "id", ""), self.unit.shared
+        if not own.startswith("_array_at") or not isinstance(target, ast.Name): return node
+        self.unit.original[own] = target.id
+        again = bindings(self.tree).count(target.id) > 1        # as in `src, dst = dst, src`
+        if again or len(node.targets) > 1 or own in shared and self.suffix: return node
+        arrays = shared if own in shared else self.unit.local
+        arrays[self.rename(target.id)] = arrays.pop(own)
     def visit_AnnAssign(self, node):
         if node.value is None: return None
         return self.visit_Assign(ast.copy_location(ast.Assign([node.target], node.value), node))
-    def array_kind(self, value):
-        path = self.path(value.func) if isinstance(value, ast.Call) else None
-        return path if path in _ARRAYS else None
-    def declare(self, node, target, value, kind):
-        "Note an array of the block or of the thread."
-        if not isinstance(target, ast.Name): self.refuse(node, f"cuda.{kind} needs a plain name")
-        shape, dtype = self.shape_and_dtype(node, value, kind)
+    def array(self, node, kind):
+        "Note an array of the block or of the thread; the name that stands for it."
+        shape, dtype = self.shape_and_dtype(node, kind)
         if kind == "local.array" and 0 in shape: self.refuse(node, "a local array needs a size")
-        arrays = self.unit.shared if kind == "shared.array" else self.unit.local
-        name = own = self.rename(target.id)
-        # the name may change hands, and a function that is called twice has one shared array
-        if bindings(self.tree).count(target.id) > 1 or kind == "shared.array" and self.suffix:
-            own = self.named(f"_{target.id}_at_{node.lineno}_{target.col_offset}", target.id)
-            self.before.append(assign(name, expression(own, node), node))
-        arrays[own] = shape, dtype
-    def shape_and_dtype(self, node, value, kind):
+        # its place is its name, so that a function that is called twice has one shared array
+        place = f"_array_at_{node.lineno}_{node.col_offset}_{shape}_{dtype}"
+        name = self.named(re.sub(r"\W", "_", place), ast.unparse(node))
+        (self.unit.shared if kind == "shared.array" else self.unit.local)[name] = shape, dtype
+        return expression(name, node)
+    def shape_and_dtype(self, node, kind):
         names = "shape", "dtype", "alignment"
-        given = dict(zip(names, value.args)) | {k.arg: k.value for k in value.keywords}
+        given = dict(zip(names, node.args)) | {k.arg: k.value for k in node.keywords}
         if not {"shape", "dtype"} <= set(given) <= set(names):
             self.refuse(node, f"cuda.{kind} takes a shape, a dtype and an alignment")
         n = self.static(given["alignment"]) if "alignment" in given else None
@@ -385,7 +380,7 @@ class _Calls:
         if path == "const.array_like": return self.constant(node)
         if path == "syncthreads": self.refuse(node, "cuda.syncthreads() stands alone")
         if path in BLOCK_CALLS: return self.vote(node, path)
-        if path in _ARRAYS: self.refuse(node, f"give cuda.{path} a name: `a = cuda.{path}(...)`")
+        if path in ("shared.array", "local.array"): return self.array(node, path)
         self.refuse(node, f"cuda.{path} is not emulated")
     def grid(self, node, path):
         n = self.static(node.args[0]) if len(node.args) == 1 else None

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from numba import types
 from numba.extending import overload
+from .extras import Vector
 from .simple import SHARED_LIMIT
 from .lowering import Unit
 from .checks import (
@@ -143,14 +144,15 @@ def root_rows(unit: Unit, args: tuple[Any, ...]) -> np.ndarray:
     The shared arrays come first, and each block fills in their addresses."""
     shared = [(0, 0, d.itemsize, SHARED_LIMIT // d.itemsize if 0 in shape else math.prod(shape), 1)
               for shape, d in unit.shared.values()]
-    passed = [(a.ctypes.data, a.ctypes.data + a.nbytes, a.itemsize, a.size, 0)
-              for a in args if isinstance(a, np.ndarray)]
+    passed = [(low, high, a.itemsize, (high - low) // a.itemsize, 0)
+              for a in args if isinstance(a, np.ndarray)
+              for low, high in [np.lib.array_utils.byte_bounds(a)]]
     return np.array(shared + passed, np.int64).reshape(-1, 5)
 
 def _cell_size(d, unit):
     "The bytes of a cell: those of an element, but 1 if an access may touch a part of one."
-    views = d.fields or d.kind == "c" or any(".view(" in s.text for s in unit.sources)
-    return 1 if views else d.itemsize
+    if isinstance(d, Vector) or d.fields or d.kind == "c": return 1
+    return 1 if any(".view(" in s.text for s in unit.sources) else d.itemsize
 
 def _arrays_in(args):
     "The arrays among arguments, those in tuples included."

@@ -20,7 +20,7 @@ from numba.np.numpy_support import as_dtype
 from .source import (
     BarrierError, RaceError, Unsupported, kernel_function, read_source)
 from .warps import APART
-from .simple import SHARED_LIMIT, Sizes, checked_launch, position
+from .simple import SHARED_LIMIT, THREAD_LIMIT, Sizes, checked_launch, position
 from .checks import (
     BARRIER_MISSED, ERROR_SIZE, NOT_UNIFORM, OUT_OF_BOUNDS, RACING, STOPPED)
 from .devices import best_signature
@@ -87,9 +87,10 @@ _compile_lock = threading.RLock()
 class Kernel:
     "A function for the emulated GPU. Launch it as `kernel[grid, block](*args)`."
     __name__: str                                            # that of the function
-    def __init__(self, fn, device=False, signatures=(), debug=False):
+    def __init__(self, fn, device=False, signatures=(), debug=False, most=THREAD_LIMIT):
         self.py_func, self.device, self.signatures, self.compiled = fn, device, signatures, {}
         self.debug = debug                                   # then a division by 0 is an error
+        self.most = most                                     # threads of a block
         update_wrapper(self, fn, updated=())
         with suppress(Unsupported): read_source(fn)          # now, before the file is edited
     def __repr__(self):
@@ -211,6 +212,8 @@ def ready(
 
     Grid and block are three numbers each. `shared` is the dynamic shared memory, bytes."""
     grid, block = checked_launch(grid, block, shared)
+    if (n := math.prod(block)) > kernel.most:
+        raise ValueError(f"block: {block} has {n} threads; launch_bounds allows {kernel.most}")
     args = _as_arguments(kernel, args)
     kinds = tuple(map(_type_of, args, kernel.py_func.__code__.co_varnames))
     compiled = kernel.compile_for(kinds, block, watch)
