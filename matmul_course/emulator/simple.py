@@ -65,7 +65,8 @@ def blank(dtype: np.dtype) -> Any:
     "What uninitialised memory of this dtype holds: a value that stands out."
     if dtype.kind in "fc": return np.nan
     if dtype.kind == "b": return False
-    if dtype.kind in "iu": return int(getattr(np.iinfo(dtype), "min" if dtype.kind == "i" else "max"))
+    if dtype.kind == "i": return int(np.iinfo(dtype).min)
+    if dtype.kind == "u": return int(np.iinfo(dtype).max)
     return np.frombuffer(b"\xff" * dtype.itemsize, dtype)[0]
 
 # %% ../../nbs/emulator/03_simple.ipynb #emulator-03-simple-017
