@@ -61,14 +61,16 @@ def test_right_kernels_have_no_race(name):
     kernels.hold(name, lambda kernel, grid, block, shared, *args: launch(kernel, grid, block, *args, shared=shared, check="races"))
 
 # ---- random kernels
-def test_random_kernels_emitted_text(examples):
-    with np.errstate(over="ignore"): tally = Counter(o for seed in range(examples(100)) for o in fuzz.compare(seed, fuzz.interpreted))
-    assert tally["equal"] > 150 and tally["both diverged"] > 0
+def tally(way, seeds, threads=fuzz.THREADS):
+    with np.errstate(over="ignore"): return Counter(o for seed in seeds for o in fuzz.compare(seed, way, threads))
 
-def test_random_kernels_compiled(examples):
-    with np.errstate(over="ignore"):
-        tally = Counter(o for seed in range(2000, 2000 + examples(6)) for o in fuzz.compare(seed, fuzz.compiled))
-    assert tally["equal"]
+def test_random_kernels_emitted_text(examples):
+    found, warps = tally(fuzz.interpreted, range(examples(100))), tally(fuzz.interpreted, range(examples(10)), 40)
+    assert found["equal"] > 150 and found["both diverged"] > 0 and warps["equal"] > 15
+
+@pytest.mark.parametrize("threads", [fuzz.THREADS, pytest.param(40, marks=pytest.mark.slow)])
+def test_random_kernels_compiled(threads, examples):
+    assert tally(fuzz.compiled, range(2000, 2000 + examples(5 if threads < 32 else 1)), threads)["equal"]
 
 # ---- indices
 @pytest.mark.parametrize("line, shape, said", [
@@ -170,7 +172,7 @@ def test_what_a_gpu_refuses(grid, block, error, said):
 
 def test_shared_memory_has_a_limit():
     static = body("s = cuda.shared.array((100, 200), float32)", "s[0, t] = 1")
-    with pytest.raises(ValueError, match="80000 bytes of static shared memory; a block has 49152"): launch(static, 1, 4, np.zeros(4))
+    with pytest.raises(ValueError, match="80000 bytes of static and 0 of dynamic shared memory; a block has 49152"): launch(static, 1, 4, np.zeros(4))
     with pytest.raises(ValueError, match="49153"): launch(body("x[t] = 1"), 1, 4, np.zeros(4), shared=49153)
 
 def test_shared_memory_starts_as_nan():
@@ -282,7 +284,7 @@ from kernels import kernel
 
 def key():
     keep._toolchain.cache_clear()
-    return keep.cache_key(lower(kernel)[1], Watch("counts", hooks.seen)), keep.cache_key(lower(kernel)[1], None)
+    return keep.cache_key(lower(kernel)[1], Watch("counts", hooks.seen, log_type=1)), keep.cache_key(lower(kernel)[1], None)
 
 assert None not in key() and key() == key()
 folder = Path(matmul_course.__file__).parent
@@ -310,7 +312,7 @@ def test_a_watch_from_no_file_is_not_kept():
     names = {}
     exec("def seen(array, index, *args): return index", names)
     unit = lower(body("x[t] = 1"))[1]
-    assert cache_key(unit, None) and cache_key(unit, Watch("counts", names["seen"])) is None
+    assert cache_key(unit, None) and cache_key(unit, Watch("counts", names["seen"], log_type=1)) is None
 
 TWO = """
 import sys

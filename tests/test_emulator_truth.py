@@ -1,5 +1,5 @@
 "The emulator gives a GPU's numbers: what is kept across a barrier, the order of evaluation, signatures, and the rules of PTX."
-import math
+import ctypes, math, os, sys
 import numpy as np, pytest
 from numba import float32, int8, int32, int64, njit, prange, uint8, uint32, uint64
 from matmul_course.emulator import Unsupported, launch, launch_simply
@@ -250,3 +250,67 @@ def test_what_it_takes():
     o = np.ones(4)
     launch(taking(TAKEN), 1, 1, np.zeros(4), np.arange(16.).reshape(4, 4), o, 1, 2.5)
     assert o[:3].tolist() == [2, 2.5, math.cos(2.5) + 2.5] and o[3] == 1 + .5 - .5
+
+def test_debug_finds_a_division_by_zero():
+    kernel = define("def k(x, o): o[cuda.grid(1)] = 1 // x[cuda.grid(1)]\n")
+    x, o = np.array([1, 1, 0, 1]), np.zeros(4)
+    cuda.jit(kernel)[4, 1](x, o)
+    assert o.tolist() == [1, 1, 0, 1]
+    with pytest.raises(ZeroDivisionError, match=r"k, block \(2, 0, 0\): .*zero"):
+        cuda.jit(kernel, debug=True, opt=False)[4, 1](x, o)
+
+@pytest.mark.skipif(os.name == "nt", reason="the buffer of C is flushed by its own library")
+def test_lines_of_print_are_whole(capfd):
+    launch(define("def k(n): print(cuda.blockIdx.x, n, n, n)\n"), 200, 1, 7)
+    sys.stdout.flush()
+    ctypes.CDLL(None).fflush(None)
+    assert capfd.readouterr().out.split("\n") == [f"{b} 7 7 7" for b in range(200)] + [""]
+
+def test_device_arrays_keep_their_order():
+    f = np.asfortranarray(np.arange(6.).reshape(2, 3))
+    d = cuda.to_device(f)
+    assert d.copy_to_host().flags.f_contiguous and cuda.device_array_like(f).is_f_contiguous()
+    t = d.T
+    t[0, 0] = 9
+    assert t.is_c_contiguous() and (t.copy_to_host()[1:] == f.T[1:]).all() and d[0, 0] == 0
+    with pytest.raises(Unsupported, match="transpose"): cuda.to_device(np.ones(3)).T
+
+def test_errors_name_the_line():
+    with pytest.raises(Unsupported, match=r"k, line 2: a shape of \(\[2, 3\],\)"):
+        launch(define("def k(o):\n    s = cuda.shared.array(N, float32)\n", N=[2, 3]), 1, 1, np.ones(1))
+    with pytest.raises(TypeError, match=r"k, line 4: o\[i\] = 1"):
+        lines = "i = 0", "for j in range(2):", "    o[i] = 1", "    cuda.syncthreads()", "    i += .5"
+        launch(define("def k(o):\n" + "".join(f"    {line}\n" for line in lines)), 1, 1, np.ones(1))
+    kernel = define("def k(o): o[0] = 2\n")
+    kernel.__name__ = "renamed"
+    launch(kernel, 1, 1, o := np.ones(1))
+    assert o[0] == 2
+
+@cuda.jit(device=True)
+def big(v):
+    s = cuda.shared.array(10000, float32)
+    if v == 1: s[cuda.threadIdx.x] = 0
+    s[cuda.threadIdx.x] += v
+    cuda.syncthreads()
+    return s[1]
+
+def test_a_function_that_is_called_twice_has_one_shared_array():
+    o = np.zeros((2, 2))
+    launch(define("def k(o):\n    o[cuda.threadIdx.x, 0] = big(1)\n    o[cuda.threadIdx.x, 1] = big(2)\n", big=big), 1, 2, o)
+    assert o.tolist() == [[1, 3], [1, 3]]
+
+def split_types(o, p, n):
+    v = n
+    cuda.syncthreads()
+    o[0] = v
+    v = v * .5
+    cuda.syncthreads()
+    p[0] = v
+    n = 7
+    cuda.syncthreads()
+    o[n - 6] = n
+
+def test_an_integer_that_becomes_a_float_keeps_its_last_bits():
+    o, p = np.zeros(2, np.int64), np.zeros(1)
+    launch(split_types, 1, 1, o, p, 2**60 + 1)
+    assert o.tolist() == [2**60 + 1, 7] and p[0] == 2**59

@@ -6,45 +6,44 @@
 __all__ = ['translate', 'namespace']
 
 # %% ../../nbs/emulator/10_emit.ipynb #emulator-10-emit-003
-import ast, math
+import ast, math, re
 from typing import Any
 from numba import types
 from numba.np.numpy_support import as_dtype
 from .source import loaded, parameters, stored
-from .lowering import Unit
-from .devices import array_text, dtype_text
+from .extras import Vector
+from .lowering import Unit, dtype_text
+from .devices import array_text
 from .inference import infer, names_of
 from .checks import BARRIER_MISSED, CHECKS, Check
 from .regions import Build, Region, each_region
 from .slots import KEPT, kept_array, place, recomputable
 
 # %% ../../nbs/emulator/10_emit.ipynb #emulator-10-emit-008
-def _text_of(s): return ast.unparse(ast.fix_missing_locations(s))
+def _text_of(s):             # `_slots(value)` is the array of the slots of all threads
+    return re.sub(r"\b_slots\((\w+)\)", r"_of_\1", ast.unparse(ast.fix_missing_locations(s)))
+
 def _lines_of(stmts): return [line for s in stmts for line in _text_of(s).split("\n")]
 def _indented(lines): return ["    " + line for line in lines]
 
-def _slot_type(kind): return kind.dtype if isinstance(kind, types.UniTuple) else kind
-def _of_array(kind): return isinstance(kind, types.Array)
+_SEVERAL = types.UniTuple, Vector
 
-def _parts_of(name, kind):
-    "Pairs of a slot and what belongs into it."
-    if not isinstance(kind, types.UniTuple): return [(f"_of_{name}[_t]", name)]
-    return [(f"_of_{name}[_t, {i}]", f"{name}[{i}]") for i in range(kind.count)]
-
-def _load_slot(name, kind):
-    if _of_array(kind): return f"{name} = {kept_array(kind, f'_of_{name}[_t]')}"
-    slots = "".join(f"{slot}, " for slot, _ in _parts_of(name, kind))
-    return f"{name} = " + (f"({slots})" if isinstance(kind, types.UniTuple) else slots[:-2])
-
-def _store_slot(name, kind):
-    if _of_array(kind): return f"_keep_array({name}, _of_{name}[_t])"
-    return "; ".join(f"{slot} = {value}" for slot, value in _parts_of(name, kind))
-
-def _new_slot(name, kind):
-    if _of_array(kind): return f"_of_{name} = _np.zeros((_nt, {1 + 2 * kind.ndim}), _np.int64)"
+def _slot_texts(name, kind):
+    "What makes the slots of a name, what stands in the slot of a thread, and what stores into it."
+    of = f"_of_{name}"
+    if isinstance(kind, types.Array):
+        size = 5 + 2 * kind.ndim
+        return (f"{of} = _np.zeros((_nt, {size}), _np.int64)",
+                kept_array(kind, f"{of}[_t]"), f"_keep_array({name}, {of}[_t])")
     # one more than there are threads: `take` finds there what a lane hears from nobody
-    shape = f"(_nt, {kind.count})" if isinstance(kind, types.UniTuple) else "_nt + 1"
-    return f"_of_{name} = {array_text(shape, as_dtype(_slot_type(kind)))}"
+    if not isinstance(kind, _SEVERAL):
+        return f"{of} = {array_text('_nt + 1', as_dtype(kind))}", f"{of}[_t]", f"{of}[_t] = {name}"
+    vector = isinstance(kind, Vector)
+    parts = [f".{p}" for p in kind.parts] if vector else [f"[{i}]" for i in range(kind.count)]
+    slots = ", ".join(f"{of}[_t, {i}]" for i in range(len(parts)))
+    return (f"{of} = {array_text(f'(_nt, {len(parts)})', as_dtype(kind.dtype))}",
+            f"_make_vector({dtype_text(kind)}, {slots})" if vector else f"({slots},)",
+            f"{slots}, = {', '.join(name + part for part in parts)},")
 
 # %% ../../nbs/emulator/10_emit.ipynb #emulator-10-emit-012
 class _Storage:
@@ -71,9 +70,9 @@ class _Storage:
         passed, n = parameters(self.tree), math.prod(self.dims)
         arrays = [f"_of_{name} = {array_text((n, *shape), d)}"
                   for name, (shape, d) in self.unit.local.items()]
-        arrays += [_new_slot(name, kind) for name, kind in self.slots.items()]
-        return arrays + [f"for _t in range(_nt): {_store_slot(name, kind)}"
-                         for name, kind in self.slots.items() if name in passed]
+        arrays += [new for new, _, _ in self.slots.values()]
+        return arrays + [f"for _t in range(_nt): {store}"
+                         for name, (_, _, store) in self.slots.items() if name in passed]
 
 # %% ../../nbs/emulator/10_emit.ipynb #emulator-10-emit-015
 class _Regions:
@@ -96,9 +95,9 @@ class _Regions:
         lines = ["if _done[_t]: continue"] if self.returns else []
         lines += _lines_of(again)
         lines += [f"{n} = _of_{n}[_t]" for n in self.unit.local if n in seen]
-        lines += [_load_slot(n, kind) for n, kind in slots if n in wanted]
+        lines += [f"{n} = {load}" for n, (_, load, _) in slots if n in wanted]
         lines += _lines_of(r.body)
-        lines += [_store_slot(n, kind) for n, kind in slots if n in r.made]
+        lines += [store for n, (_, _, store) in slots if n in r.made]
         votes = [f"{n} = 0" for n in self.unit.votes if n in stored(r.body)]
         over = self.over_lanes(lines, r.lanes) if r.lanes else self.over_threads(lines)
         return [*r.resets, *votes, *over]
@@ -111,11 +110,13 @@ class _Regions:
             wanted |= loaded(s.value)
         return out
     def over_lanes(self, lines, lanes):
-        "A loop around `lines`, over those lanes of a warp."
-        x, y, _ = self.dims
-        where = f"_tx = _t % {x}; _ty = _t // {x} % {y}; _tz = _t // {x * y}"
-        lines = ["_bit = 1 << _t % 32", f"if not {lanes} & _bit: continue", where, *lines]
-        return ["for _t in range(32 * _w, min(32 * _w + 32, _nt)):", *_indented(lines)]
+        "A loop around `lines`, over those lanes of a warp. Only the axes that they name are found."
+        (x, y, _), text = self.dims, "\n".join(lines)
+        if x == self.nt: places = dict(_tx="_t", _ty="0", _tz="0")
+        else: places = dict(_tx=f"_t % {x}", _ty=f"_t // {x} % {y}", _tz=f"_t // {x * y}")
+        where = [f"{name} = {place}" for name, place in places.items() if name in text]
+        lines = ["_bit = 1 << (_t & 31)", f"if not {lanes} & _bit: continue", *where, *lines]
+        return ["for _t in range(_first, _end):", *_indented(lines)]
     def over_threads(self, lines):
         "Loops around `lines`, from the inside out. With one thread, `continue` needs a loop too."
         x, y, _ = self.dims
@@ -131,13 +132,14 @@ class _Emit(_Storage, _Regions):
     "`text()` is the text of the function that runs one block of a kernel."
     def __init__(self, tree, unit, kinds, built, repeated, dims, watch):
         self.tree, self.unit, self.dims, self.watch = tree, unit, dims, watch
+        self.nt = math.prod(dims)
         self.built, self.repeated, self.kinds = built, repeated, kinds | built.starts
         keep = place(built, unit, kinds, stored(repeated))
-        self.slots = {name: self.slot_kind(name) for name in keep}
+        self.slots = {name: _slot_texts(name, self.slot_kind(name)) for name in keep}
         self.returns = any("_done" in loaded(r.body) for r in each_region(built.tree))
     def slot_kind(self, name):
         kind = self.kinds[name]
-        element = kind.dtype if _of_array(kind) else _slot_type(kind)
+        element = kind.dtype if isinstance(kind, (types.Array, *_SEVERAL)) else kind
         if isinstance(element, (types.Number, types.Boolean)): return kind
         way_out = "compute it again after the barrier"
         self.unit.refuse(self.tree, f"{name} ({kind}) lives across a barrier; {way_out}")
@@ -147,7 +149,8 @@ class _Emit(_Storage, _Regions):
         body += self.walk(self.built.tree)
         # Numba frees an array after its last use, and an address in a slot is none
         made = [*self.unit.shared, *(f"_of_{name}" for name in self.unit.local)]
-        if any(map(_of_array, self.slots.values())): body += [f"{name}.size" for name in made]
+        if any("_keep_array" in store for _, _, store in self.slots.values()):
+            body += [f"{name}.size" for name in made]
         return "\n".join([f"def _block({', '.join(given)}):", *_indented(body)]) + "\n"
 
 # %% ../../nbs/emulator/10_emit.ipynb #emulator-10-emit-019

@@ -8,7 +8,8 @@ __all__ = ['DeviceArray', 'Stream', 'Event', 'Cuda']
 # %% ../../nbs/emulator/14_host.ipynb #emulator-14-host-003
 import inspect
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
+from functools import partial
 from time import perf_counter
 from types import SimpleNamespace
 from typing import Any
@@ -21,30 +22,29 @@ from .simple import (
 from .run import Kernel
 
 # %% ../../nbs/emulator/14_host.ipynb #emulator-14-host-007
-def _asked_of_memory(name): return property(lambda self: getattr(self._memory, name))
+_TOLD = set("shape dtype ndim size strides nbytes itemsize flags".split())
+_VIEWS = {"ravel", "view", "reshape"}
 
 class _HiddenArray:
     "What a device array tells without a copy, and other views of the same memory."
     def __init__(self, memory): self._memory = memory
-    shape, dtype, ndim, size = map(_asked_of_memory, ("shape", "dtype", "ndim", "size"))
-    strides, nbytes, itemsize = map(_asked_of_memory, ("strides", "nbytes", "itemsize"))
+    def __getattr__(self, name):
+        if name in _TOLD: return getattr(self._memory, name)
+        if name not in _VIEWS: raise AttributeError(f"a device array has no {name}")
+        return lambda *args, stream=0, **options: DeviceArray(
+            getattr(self._memory, name)(*args, **options))
     T = property(lambda self: self.transpose())
+    _numba_type_ = property(lambda self: numba.typeof(self._memory))
     def __len__(self): return len(self._memory)
-    def is_c_contiguous(self): return self._memory.flags.c_contiguous
-    def is_f_contiguous(self): return self._memory.flags.f_contiguous
-    def transpose(self, axes=None): return DeviceArray(self._memory.transpose(axes))
-    def ravel(self, order="C", stream=0): return DeviceArray(self._memory.ravel(order))
-    def view(self, dtype): return DeviceArray(self._memory.view(dtype))
-    def reshape(self, *shape, order="C"):
-        return DeviceArray(self._memory.reshape(*shape, order=order))
+    def is_c_contiguous(self): return self.flags.c_contiguous
+    def is_f_contiguous(self): return self.flags.f_contiguous
+    def transpose(self, axes=None):
+        "A copy, as numba-cuda makes it. Unsupported unless there are two axes."
+        if self.ndim != 2: raise Unsupported("transpose of a device array without two axes")
+        return DeviceArray(self._memory.transpose(axes).copy(order="C"))
 
 # %% ../../nbs/emulator/14_host.ipynb #emulator-14-host-009
 def _on_host(x): return x._memory if isinstance(x, _HiddenArray) else np.asarray(x)
-
-def _refuse_other_kind(ary, device):
-    if ary.shape != device.shape or ary.dtype != device.dtype:
-        wanted = f"{device.shape} {device.dtype}"
-        raise ValueError(f"ary: {ary.shape} {ary.dtype} should be {wanted}")
 
 class DeviceArray(_HiddenArray):
     "An array in the memory of the emulated GPU, which the host sees only by copies."
@@ -56,15 +56,16 @@ class DeviceArray(_HiddenArray):
     def __setitem__(self, index, value): self._memory[index] = _on_host(value)
     def copy_to_host(self, ary: np.ndarray | None = None, stream: Any = 0) -> np.ndarray:
         "A new NumPy array, or `ary`, filled. ValueError if its shape or dtype differs."
-        if ary is None: return self._memory.copy()
-        _refuse_other_kind(ary, self)
-        ary[...] = self._memory
+        ary = np.empty_like(self._memory) if ary is None else ary
+        DeviceArray(ary).copy_to_device(self)
         return ary
     def copy_to_device(self, ary: Any, stream: Any = 0) -> None:
         "Overwrite with `ary`, of host or device. ValueError if its shape or dtype differs."
-        source = _on_host(ary)
-        _refuse_other_kind(source, self)
-        self._memory[...] = source
+        ary, mine = _on_host(ary), self._memory
+        if (ary.shape, ary.dtype) != (mine.shape, mine.dtype):
+            wanted = f"{mine.shape} {mine.dtype}"
+            raise ValueError(f"ary: {ary.shape} {ary.dtype} should be {wanted}")
+        mine[...] = ary
 
 # %% ../../nbs/emulator/14_host.ipynb #emulator-14-host-014
 class Stream:
@@ -103,14 +104,14 @@ class _Memory:
             return to
         if isinstance(obj, DeviceArray): return obj
         host = np.asarray(obj)
-        if host.flags.c_contiguous or host.flags.f_contiguous:
-            return DeviceArray(host.copy(order="K"))
+        if host.flags.c_contiguous or host.flags.f_contiguous: return DeviceArray(host.copy("K"))
         strided = f"an array with strides {host.strides} is not contiguous"
         raise ValueError(f"obj: {strided}; pass a copy")
     def device_array(self, shape, dtype=np.float64, strides=None, order="C", stream=0):
         "An array that nobody has written yet: NaN where it can be."
         return DeviceArray(np.full(shape, blank(to_dtype(dtype)), to_dtype(dtype), order))
-    def device_array_like(self, ary, stream=0): return self.device_array(ary.shape, ary.dtype)
+    def device_array_like(self, ary, stream=0):
+        return DeviceArray(np.full_like(_on_host(ary), blank(np.dtype(ary.dtype))))
     def is_cuda_array(self, obj): return isinstance(obj, DeviceArray)
     def as_cuda_array(self, obj, sync=True): return self.to_device(obj)
     def In(self, x): return x
@@ -119,17 +120,12 @@ class _Memory:
 # %% ../../nbs/emulator/14_host.ipynb #emulator-14-host-021
 class _HostMemory:
     "Part of `Cuda`: memory of the host that a GPU reads by itself, or copies faster."
-    def pinned_array(self, shape, dtype=np.float64, strides=None, order="C"):
+    def pinned_array(self, shape, dtype=np.float64, strides=None, order="C", **options):
         return np.empty(shape, to_dtype(dtype), order)
+    mapped_array = managed_array = pinned_array
     def pinned_array_like(self, ary): return np.empty_like(_on_host(ary))
-    def mapped_array(self, shape, dtype=np.float64, strides=None, order="C", stream=0,
-                     portable=False, wc=False):
-        return self.pinned_array(shape, dtype, strides, order)
-    managed_array = mapped_array
-    @contextmanager
-    def pinned(self, *arrays): yield
-    @contextmanager
-    def defer_cleanup(self): yield
+    def pinned(self, *arrays): return nullcontext()
+    defer_cleanup = pinned
 
 # %% ../../nbs/emulator/14_host.ipynb #emulator-14-host-023
 class _Device:
@@ -139,23 +135,23 @@ class _Device:
     def event(self, timing=True): return Event(timing)
     def event_elapsed_time(self, start, end): return start.elapsed_time(end)
     def synchronize(self): pass
-    def close(self): pass
+    close = synchronize
     def is_available(self): return True
     def select_device(self, device_id): return self.get_current_device()
     def get_current_device(self):
-        limits = {f"MAX_{what}_DIM_{axis}": n for what, sizes in
-                  (("GRID", GRID_LIMIT), ("BLOCK", BLOCK_LIMIT)) for axis, n in zip("XYZ", sizes)}
+        sizes = zip(("GRID", "BLOCK"), (GRID_LIMIT, BLOCK_LIMIT))
         return SimpleNamespace(
             name=b"emulated", id=0, compute_capability=(0, 0), WARP_SIZE=32,
             MAX_THREADS_PER_BLOCK=THREAD_LIMIT, MAX_SHARED_MEMORY_PER_BLOCK=SHARED_LIMIT,
-            MULTIPROCESSOR_COUNT=numba.config.NUMBA_NUM_THREADS, **limits)
+            MULTIPROCESSOR_COUNT=numba.config.NUMBA_NUM_THREADS,
+            **{f"MAX_{what}_DIM_{a}": n for what, limit in sizes for a, n in zip("XYZ", limit)})
     def detect(self):
         print("no GPU is used: kernels run on this machine's processor")
         return True
 
 # %% ../../nbs/emulator/14_host.ipynb #emulator-14-host-025
 _JIT_OPTIONS = {"fastmath", "opt", "debug", "lineinfo", "cache", "inline", "max_registers", "link",
-                "lto", "forceinline"}
+                "lto", "forceinline", "launch_bounds"}
 
 def _declared_signatures(given, device):
     "(argument types, result type) of each. Raises TypeError for a kernel with a result."
@@ -173,6 +169,10 @@ class Cuda(DeviceSide, _Memory, _HostMemory, _Device):
         "`@cuda.jit`, bare or with a signature or several, `device=True` and options."
         unknown = sorted(n for n in options if n not in _JIT_OPTIONS or n == "link" and options[n])
         if unknown: raise Unsupported(f"cuda.jit: {', '.join(unknown)} is not emulated")
-        if inspect.isfunction(plain(func_or_sig)): return Kernel(plain(func_or_sig), device)
+        bounds = np.atleast_1d(options.get("launch_bounds") or THREAD_LIMIT)
+        if len(bounds) > 3: raise ValueError(f"launch_bounds: {len(bounds)} given, 3 are possible")
+        debug = bool(options.get("debug"))
+        make = partial(Kernel, device=device, debug=debug, most=bounds[0])
+        if inspect.isfunction(plain(func_or_sig)): return make(plain(func_or_sig))
         signatures = _declared_signatures(func_or_sig, device)
-        return lambda fn: Kernel(plain(fn), device, signatures)
+        return lambda fn: make(plain(fn), signatures=signatures)

@@ -8,7 +8,6 @@ __all__ = ['names_of', 'split', 'Untyped', 'refuse_whole_arrays', 'infer']
 # %% ../../nbs/emulator/06_inference.ipynb #emulator-06-inference-003
 import ast, copy, re
 from collections import Counter
-from types import SimpleNamespace
 from typing import Any
 import numba, numpy as np
 from numba import types
@@ -16,20 +15,22 @@ from numba.core import ir
 from numba.core import compiler as numba_compiler, typed_passes
 from numba.core.errors import TypingError
 from numba.core.registry import cpu_target
-from .source import (
-    bindings, expression, parameters, remember, stored, under)
+from .source import bindings, parameters, remember, stored
+from .extras import Vector, make_vector
 from .warps import ballot, same_value, take
 from .simple import ATOMICS
 from .lowering import CONTEXT, Unit
 from .rules import by_rules, inner_jit
 
 # %% ../../nbs/emulator/06_inference.ipynb #emulator-06-inference-009
+_slots = inner_jit(lambda value: np.full(1, value))     # an array of what lanes leave for others
 _ATOMICS = {f"_atomic_{n}": inner_jit(f.py_func) for n, f in ATOMICS.items()}
 
 def names_of(unit: Unit) -> dict[str, Any]:
     "What a lowered kernel may read: the globals that it brought along, NumPy, types, atomics."
     own = dict(__name__=__name__, _np=np, _njit=by_rules, _int32=types.int32, _int64=types.int64,
-               _uint32=types.uint32, _take=take, _same_value=same_value, _ballot=ballot)
+               _uint32=types.uint32, _take=take, _same_value=same_value, _ballot=ballot,
+               _slots=_slots, _make_vector=make_vector)
     return own | _ATOMICS | unit.env
 
 def _define(names, functions, file):
@@ -50,39 +51,30 @@ def _numba_types(fn, argtypes):
     code = numba_compiler.run_frontend(fn)
     return code, typed_passes.type_inference_stage(typing, target, code, argtypes, None)[0]
 
-def _versions(found):
-    "The types of all versions of each name."
-    versions: dict = {}
-    for name, kind in found.items():
-        if not name.startswith(("$", "arg.")):
-            versions.setdefault(name.split(".")[0], set()).add(types.unliteral(kind))
-    return versions
-
-class _Rename(ast.NodeTransformer):
-    def __init__(self, names): self.names = names
-    def visit_Name(self, node):
-        node.id = self.names.get(node.id, node.id)
-        return node
+def _rename(node, names):
+    for n in ast.walk(node):
+        if isinstance(n, ast.Name): n.id = names.get(n.id, n.id)
 
 def split(tree: ast.FunctionDef, unit: Unit, several: set[str]) -> bool:
     "A new name for each value that the kernel itself, outside of loops, binds to these names."
     count = Counter(n for s in tree.body if isinstance(s, ast.Assign) for n in bindings(s))
     several = {n for n in several if count[n] + (n in parameters(tree)) > 1}
-    rename = _Rename({})
+    now: dict = {}
     for s in tree.body if several else []:
-        bound = several & stored(s) if isinstance(s, ast.Assign) else set()
-        rename.visit(s.value if bound else s)
-        for name in bound:
-            rename.names[name] = new = f"_{name}_{next(unit.counter)}"
+        fresh = s if isinstance(s, ast.Assign) and several & stored(s) else None
+        _rename(fresh.value if fresh else s, now)
+        for name in sorted(several & stored(s)) if fresh else []:
+            new = f"_{name}_{next(unit.counter)}"
+            now |= {name: new, f"_of_{name}": f"_of_{new}"}
             unit.original[new] = unit.original.get(name, name)
-        for target in s.targets if bound else []: rename.visit(target)
+        for target in fresh.targets if fresh else []: _rename(target, now)
     return bool(several)
 
 class Untyped(TypingError, TypeError):
     "A kernel makes no sense for the types of its arguments. It is Numba's error and a TypeError."
 
 # %% ../../nbs/emulator/06_inference.ipynb #emulator-06-inference-024
-_VIEWS = {"array.reshape", "array.view", "array.transpose"}
+_VIEW_METHODS = {"array.reshape", "array.view", "array.transpose"}
 _METHODS = {"max", "min", "dot", "sort", "nonzero", "tobytes"}
 _BY_ELEMENT = {"binop", "inplace_binop", "unary", "arrayexpr"}
 
@@ -98,14 +90,14 @@ def _is_whole(statement, kinds):
     if value.op != "call": return made and value.op in _BY_ELEMENT
     callee = kinds[parts["func"].name]
     key = getattr(callee, "typing_key", None)
-    is_view = isinstance(callee, types.Dispatcher) or isinstance(key, str) and key in _VIEWS
+    is_view = isinstance(callee, types.Dispatcher) or isinstance(key, str) and key in _VIEW_METHODS
     return made and not is_view or key is print and any(map(is_array, parts["args"]))
 
 def refuse_whole_arrays(unit: Unit, blocks: dict, kinds: dict[str, types.Type]) -> None:
     "Raise Unsupported for whole arrays, in the blocks of a function as Numba reads it."
     for statement in (s for block in blocks.values() for s in block.body):
         if _is_whole(statement, kinds):
-            at = SimpleNamespace(lineno=statement.loc.line)
+            at = ast.Pass(lineno=statement.loc.line, col_offset=0)
             unit.refuse(at, "a GPU has no operations on whole arrays; write a loop")
 
 # %% ../../nbs/emulator/06_inference.ipynb #emulator-06-inference-014
@@ -117,25 +109,26 @@ def infer(
     given = dict.fromkeys([*CONTEXT, *unit.votes, "_nt"], types.int64)
     given |= {"_err": types.int64[::1], **dict(zip(parameters(tree), argtypes))}
     for name, (shape, d) in (unit.shared | unit.local).items():
-        given[name] = types.Array(numba.from_dtype(d), len(shape), "C")
+        element = d if isinstance(d, Vector) else numba.from_dtype(d)
+        given[name] = types.Array(element, len(shape), "C")
     probe, listing = copy.deepcopy(tree), f"<{tree.name}>"
     probe.args.args = [ast.arg(name) for name in given]
-    for n in under(probe):                                    # slots that lanes read: no array yet
-        if isinstance(n, ast.Call) and n.args and ast.unparse(n.args[0]).startswith("_of_"):
-            n.args[0] = expression(f"_np.full(1, {ast.unparse(n.args[0])[4:]})", n)
     remember("".join(s.text for s in unit.sources), listing)
     names = names_of(unit) | dict(_barrier=None)
     _define(names, [*unit.devices.values(), probe], listing)
     try: code, found = _numba_types(names[tree.name], tuple(given.values()))
-    except TypingError as e:
+    except (TypingError, ValueError) as e:
         passed = ", ".join(f"{n}: {t}" for n, t in zip(parameters(tree), argtypes))
         said = re.sub(r"\b\w+", lambda word: unit.original.get(word[0], word[0]), str(e))
-        raise Untyped(f"{tree.name}({passed}): {said}") from e
-    compiled = [c.type_annotation for f in unit.devices.values()
-                for c in names[f.name].overloads.values()]
-    for blocks, kinds in [(code.blocks, found), *((c.blocks, c.typemap) for c in compiled)]:
-        refuse_whole_arrays(unit, blocks, kinds)
-    versions = _versions(found)
+        source, line, text = unit.where(getattr(getattr(e, "loc", None), "line", 1))
+        at = f"{source.name}, line {line}: {text}"
+        raise Untyped(f"{tree.name}({passed}), at {at}\n{said}") from e
+    refuse_whole_arrays(unit, code.blocks, found)
+    for c in (c for f in unit.devices.values() for c in names[f.name].overloads.values()):
+        refuse_whole_arrays(unit, c.type_annotation.blocks, c.type_annotation.typemap)
+    versions: dict = {}
+    for name in (n for n in found if not n.startswith(("$", "arg."))):
+        versions.setdefault(name.split(".")[0], set()).add(types.unliteral(found[name]))
     if split(tree, unit, {name for name, kinds in versions.items() if len(kinds) > 1}):
         return infer(tree, unit, argtypes)
     unify = cpu_target.typing_context.unify_types

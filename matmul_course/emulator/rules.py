@@ -7,11 +7,10 @@ __all__ = ['by_rules', 'inner_jit']
 
 # %% ../../nbs/emulator/05a_rules.ipynb #emulator-05a-rules-003
 import copy, math, operator
-from collections.abc import Callable
 from functools import partial
-from typing import Any
+import numpy as np
 from llvmlite import ir
-from numba import int64, njit, types
+from numba import float64, int64, njit, types
 from numba.core import cgutils
 from numba.core.compiler import Compiler
 from numba.core.cpu import CPUContext
@@ -38,59 +37,36 @@ def _shift(context, builder, sig, args, left):
     shifted = builder.shl(x, by) if left else builder.lshr(x, by)
     return builder.select(too_far, x.type(0), shifted)
 
-def _nearest(context, builder, sig, args):
-    x = context.cast(builder, args[0], sig.args[0], types.float64)
-    whole = builder.call(builder.module.declare_intrinsic("llvm.rint", [x.type]), [x])
-    return _to_integer(builder, whole, 64, True)
-
 # %% ../../nbs/emulator/05a_rules.ipynb #emulator-05a-rules-014
+def _in_python(rule):
+    return lambda context, builder, sig, args: context.compile_internal(builder, rule, sig, args)
+
 def _larger(pair):
     a, b = pair
     return a if b != b or a > b or (a == b and math.copysign(1, a) > 0) else b
 
-def _smaller(pair):
-    a, b = pair
-    return a if b != b or a < b or (a == b and math.copysign(1, a) < 0) else b
-
-def _rounded(x, digits):
-    "Half to even, by way of an integer of 64 bits, and in steps that do not overflow."
-    if math.isinf(x) or math.isnan(x): return x
-    scale, more = 10. ** abs(digits), 1.
-    if digits > 22: scale, more = 1e22, 10. ** (digits - 22)
-    y = x * more * scale if digits >= 0 else x / scale
-    if math.isinf(y): return x
-    whole = float(round(y))
-    if math.fabs(y - whole) == .5: whole = 2. * round(y / 2.)
-    return whole / scale / more if digits >= 0 else whole * scale
+_smaller = _in_python(lambda pair: -max(-pair[0], -pair[1]))
+_to_int64 = _in_python(lambda x: int64(x))
+_FLOAT, _FLOATS, _INTEGERS = (types.Float,), (types.Float,) * 2, (types.Integer,) * 2
+_RULES: dict = {
+    (max, 2): (_FLOATS, _in_python(_larger)), (min, 2): (_FLOATS, _smaller),
+    (int, 1): (_FLOAT, _to_int64), (math.trunc, 1): (_FLOAT, _to_int64),
+    (round, 1): (_FLOAT, _in_python(lambda x: int64(np.rint(x)))),
+    (round, 2): (_FLOAT, _in_python(lambda x, digits: np.around(float64(x), digits) + 0.))}
+for _f in (operator.lshift, operator.ilshift, operator.rshift, operator.irshift):
+    _RULES[_f, 2] = _INTEGERS, partial(_shift, left="l" in _f.__name__)
 
 # %% ../../nbs/emulator/05a_rules.ipynb #emulator-05a-rules-017
-def _two_floats(kinds):
-    pair = getattr(kinds[0], "types", ())
-    return len(pair) == 2 and all(isinstance(kind, types.Float) for kind in pair)
-
-def _floats(kinds): return isinstance(kinds[0], types.Float)
-def _integers(kinds): return all(isinstance(kind, types.Integer) for kind in kinds)
-
-def _in_python(rule):
-    return lambda context, builder, sig, args: context.compile_internal(builder, rule, sig, args)
-
-_to_int64 = _in_python(lambda x: int64(x))
-_RULES: dict = {
-    (max, 1): (_two_floats, _in_python(_larger)), (min, 1): (_two_floats, _in_python(_smaller)),
-    (round, 1): (_floats, _nearest), (round, 2): (_floats, _in_python(_rounded)),
-    (int, 1): (_floats, _to_int64), (math.trunc, 1): (_floats, _to_int64)}
-for _f in (operator.lshift, operator.ilshift, operator.rshift, operator.irshift):
-    _RULES[_f, 2] = _integers, partial(_shift, left="l" in _f.__name__)
-
 class _GpuContext(CPUContext):
     def cast(self, builder, x, before, after):
         if isinstance(before, types.Float) and isinstance(after, types.Integer):
             return _to_integer(builder, x, after.bitwidth, after.signed)
         return super().cast(builder, x, before, after)
     def get_function(self, fn, sig, _firstcall=True):
-        key = getattr(fn, "typing_key", fn), len(sig.args)
-        wanted, rule = _RULES.get(key, (None, None))
-        if rule is None or not wanted(sig.args): return super().get_function(fn, sig, _firstcall)
+        kinds = getattr(sig.args[0], "types", sig.args) if sig.args else ()
+        wanted, rule = _RULES.get((getattr(fn, "typing_key", fn), len(kinds)), ((), None))
+        if rule is None or not all(map(isinstance, kinds, wanted)):
+            return super().get_function(fn, sig, _firstcall)
         return lambda builder, args, loc=None: rule(self, builder, sig, args)
 
 class _GpuCompiler(Compiler):
@@ -100,7 +76,5 @@ class _GpuCompiler(Compiler):
         super().__init__(typingctx, context, *args)
 
 by_rules = partial(njit, pipeline_class=_GpuCompiler)
-
-def inner_jit(fn: Callable) -> Any:
-    "A function compiled for other compiled code to call, and for nobody else."
-    return by_rules(error_model="numpy", no_cpython_wrapper=True, no_cfunc_wrapper=True)(fn)
+# for other compiled code to call, and for nobody else
+inner_jit = by_rules(error_model="numpy", no_cpython_wrapper=True, no_cfunc_wrapper=True)

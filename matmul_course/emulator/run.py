@@ -20,7 +20,7 @@ from numba.np.numpy_support import as_dtype
 from .source import (
     BarrierError, RaceError, Unsupported, kernel_function, read_source)
 from .warps import APART
-from .simple import SHARED_LIMIT, Sizes, checked_launch, position
+from .simple import SHARED_LIMIT, THREAD_LIMIT, Sizes, checked_launch, position
 from .checks import (
     BARRIER_MISSED, ERROR_SIZE, NOT_UNIFORM, OUT_OF_BOUNDS, RACING, STOPPED)
 from .devices import best_signature
@@ -30,12 +30,13 @@ from .keep import Compiled, compile_for
 # %% ../../nbs/emulator/13_run.ipynb #emulator-13-run-008
 def _argument(x, name):
     "What a compiled kernel takes for an argument: device arrays by their memory, others as is."
-    x = getattr(x, "_memory", x)
+    if (memory := getattr(x, "_memory", None)) is not None: return memory
     if isinstance(x, np.ndarray) and not isinstance(x, np.ma.MaskedArray):
         if x.flags.c_contiguous or x.flags.f_contiguous: return x
         strided = f"an array with strides {x.strides} is not contiguous"
         raise ValueError(f"{name}: {strided}; pass a copy")
-    if isinstance(x, tuple): return tuple(_argument(part, name) for part in x)
+    if isinstance(x, tuple):
+        return getattr(x, "_make", tuple)([_argument(part, name) for part in x])
     if isinstance(x, int) and not -2**63 <= x < 2**64:
         raise ValueError(f"{name}: {x} does not fit into 64 bits")
     if isinstance(x, (bool, int, float, complex, np.generic)): return x
@@ -59,7 +60,7 @@ def _as_arguments(kernel, args):
     args = tuple(map(_argument, args, names))
     if not kernel.signatures: return args
     kinds = tuple(map(_type_of, args, names))
-    try: chosen = best_signature(kernel.__name__, kernel.signatures, kinds, ambiguous=False)
+    try: chosen = best_signature(kernel.py_func, kernel.signatures, kinds, ambiguous=False)
     except TypingError as e: raise TypeError(str(e)) from None
     return tuple(map(_converted, args, chosen.args, names))
 
@@ -86,8 +87,10 @@ _compile_lock = threading.RLock()
 class Kernel:
     "A function for the emulated GPU. Launch it as `kernel[grid, block](*args)`."
     __name__: str                                            # that of the function
-    def __init__(self, fn, device=False, signatures=()):
+    def __init__(self, fn, device=False, signatures=(), debug=False, most=THREAD_LIMIT):
         self.py_func, self.device, self.signatures, self.compiled = fn, device, signatures, {}
+        self.debug = debug                                   # then a division by 0 is an error
+        self.most = most                                     # threads of a block
         update_wrapper(self, fn, updated=())
         with suppress(Unsupported): read_source(fn)          # now, before the file is edited
     def __repr__(self):
@@ -118,7 +121,7 @@ class Kernel:
         key = argtypes, block, watch and watch.tag
         with _compile_lock:
             if key not in self.compiled or not self.compiled[key].fresh():
-                self.compiled[key] = compile_for(self.py_func, argtypes, block, watch)
+                self.compiled[key] = compile_for(self.py_func, argtypes, block, watch, self.debug)
         return self.compiled[key]
 
 _kernels = WeakKeyDictionary()
@@ -188,6 +191,9 @@ def _run_blocks(compiled, grid, block, args, shared, watch):
         try: compiled.run(edges[i], edges[i + 1], *grid, shared, errors[i], log, *args)
         except IndexError:
             if not errors[i, 0]: raise                        # otherwise the record says more
+        except ZeroDivisionError as e:
+            b = position(int(errors[i, 6]), grid)
+            raise ZeroDivisionError(f"{compiled.unit.sources[0].name}, block {b}: {e}") from None
     on_threads(run, errors, workers)
     for error in errors:
         if error[0]: report(compiled, grid, block, error)
@@ -206,6 +212,8 @@ def ready(
 
     Grid and block are three numbers each. `shared` is the dynamic shared memory, bytes."""
     grid, block = checked_launch(grid, block, shared)
+    if (n := math.prod(block)) > kernel.most:
+        raise ValueError(f"block: {block} has {n} threads; launch_bounds allows {kernel.most}")
     args = _as_arguments(kernel, args)
     kinds = tuple(map(_type_of, args, kernel.py_func.__code__.co_varnames))
     compiled = kernel.compile_for(kinds, block, watch)

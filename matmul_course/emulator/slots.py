@@ -9,11 +9,10 @@ __all__ = ['KEPT', 'place', 'recomputable', 'keep_array', 'array_at', 'kept_arra
 import ast, builtins
 import numpy as np
 from numba import from_dtype, types
-from numba.core import cgutils
+from numba.core.imputils import impl_ret_borrowed
 from numba.extending import intrinsic
-from numba.np.arrayobj import make_array, populate_array
-from .source import bindings, loaded, stored
-from .rules import inner_jit
+from numba.np.arrayobj import make_array
+from .source import bindings, loaded, parameters, stored
 from .lowering import Unit
 from .regions import Build, each_region
 
@@ -23,36 +22,20 @@ def _read_first(stmts, bound, local):
 
     `bound` holds the names that are certainly bound before the statements, and grows."""
     need = set()
-    ways = {ast.If: _first_in_if, ast.For: _first_in_loop, ast.While: _first_in_loop}
     for s in stmts:
         if isinstance(s, (ast.Break, ast.Continue, ast.Return)): return need, True
-        more, ends = ways.get(type(s), _first_in_statement)(s, bound, local)
-        need |= more
-        if ends: return need, True
+        head = getattr(s, "test", getattr(s, "iter", s))
+        updated = stored(s.target) if isinstance(s, ast.AugAssign) else set()
+        need |= (loaded(head) | updated) & local - bound
+        ways, loop = [], isinstance(s, (ast.For, ast.While))
+        for body in (s.body, s.orelse) if loop or isinstance(s, ast.If) else ():
+            after = bound | stored(getattr(s, "target", []))
+            more, ends = _read_first(body, after, local)
+            need |= more
+            if not ends: ways.append(after)
+        if isinstance(s, ast.If) and not ways: return need, True
+        if not loop: bound |= set.intersection(*ways) if ways else stored(s)
     return need, False
-
-def _first_in_statement(s, bound, local):
-    reads = loaded(s)
-    if isinstance(s, ast.AugAssign) and isinstance(s.target, ast.Name): reads.add(s.target.id)
-    need = (reads & local) - bound
-    bound |= stored(s)
-    return need, False
-
-def _first_in_if(s, bound, local):
-    need, ways = (loaded(s.test) & local) - bound, []
-    for body in (s.body, s.orelse):
-        after = set(bound)
-        more, ends = _read_first(body, after, local)
-        need |= more
-        if not ends: ways.append(after)
-    if ways: bound |= set.intersection(*ways)
-    return need, not ways
-
-def _first_in_loop(s, bound, local):
-    head, target = (s.iter, stored(s.target)) if isinstance(s, ast.For) else (s.test, set())
-    in_body, _ = _read_first(s.body, bound | target, local)
-    in_orelse, _ = _read_first(s.orelse, set(bound), local)
-    return (loaded(head) & local) - bound | in_body | in_orelse, False
 
 def place(built: Build, unit: Unit, kinds: dict[str, types.Type], again: set[str]) -> list[str]:
     """The names that need a slot per thread, but for `again`, which are computed anew.
@@ -73,73 +56,63 @@ def place(built: Build, unit: Unit, kinds: dict[str, types.Type], again: set[str
 _PURE = (ast.Constant, ast.BinOp, ast.UnaryOp, ast.Compare, ast.BoolOp, ast.IfExp, ast.Tuple,
          ast.operator, ast.unaryop, ast.cmpop, ast.boolop, ast.expr_context)
 _CHEAP = (int, float, bool, min, max, abs, len)
-_FIXED = ("shape", "strides", "size", "ndim", "itemsize", "nbytes")     # whatever an array holds
+# whatever an array holds
+_FIXED = ("shape", "strides", "size", "ndim", "itemsize", "nbytes", "view", "T")
 
 def _is_cheap(call, env):
+    if isinstance(call.func, ast.Attribute): return call.func.attr == "view"
     name = getattr(call.func, "id", "")
     callee = env.get(name, getattr(builtins, name, None))
     return isinstance(callee, (type, types.Type)) or callee in _CHEAP
 
-def _views(value):
-    "The subscripts of `a[i][j:]`, but not the element `b[i]` in `a[b[i]]`, which may change."
-    while isinstance(value, ast.Subscript):
-        yield value
-        value = value.value
-
-def _follows(value, changing, env, kinds, view):
-    "Can `value` be computed again at any time, and cheaply? With `view` it is a view of an array."
-    views = set(_views(value)) if view else set()
+def _follows(value, changing, env, kinds):
+    "Can `value` be computed again at any time, and cheaply?"
     def steady(n):
         if isinstance(n, ast.Name): return n.id not in changing
         if isinstance(n, ast.Call): return _is_cheap(n, env)
         if isinstance(n, ast.Attribute):
             of_array = isinstance(kinds.get(getattr(n.value, "id", "")), types.Array)
             return of_array and n.attr in _FIXED
-        if isinstance(n, ast.Slice): return view
-        if isinstance(n, ast.Subscript): return n in views or isinstance(n.value, ast.Attribute)
-        return isinstance(n, _PURE)
+        return isinstance(n, _PURE) or isinstance(getattr(n, "value", None), ast.Attribute)
     return all(map(steady, ast.walk(value)))
 
 def recomputable(
     tree: ast.FunctionDef, unit: Unit, kinds: dict[str, types.Type]) -> list[ast.Assign]:
     "The top-level assignments that follow from positions, arguments and each other."
-    bound, out = bindings(tree), []
-    changing = set(bound)
+    changing, out = stored(tree), []
+    bound = bindings(tree) + parameters(tree)
     for s in tree.body:
         if not isinstance(s, ast.Assign): continue
         names = stored(s)
-        view = all(isinstance(kinds.get(n), types.Array) for n in names)
         plain_names = all(isinstance(t, (ast.Name, ast.Tuple)) for t in s.targets)
         once = all(bound.count(n) == 1 for n in names)
-        if plain_names and once and _follows(s.value, changing, unit.env, kinds, view):
+        if plain_names and once and _follows(s.value, changing, unit.env, kinds):
             changing -= names
             out.append(s)
     return out
 
 # %% ../../nbs/emulator/09_slots.ipynb #emulator-09-slots-023
-@inner_jit
-def keep_array(array, slot):
-    "The address, the shape and the strides of an array, written into `slot`."
-    slot[0] = array.ctypes.data
-    for i in range(array.ndim):
-        slot[1 + i], slot[1 + array.ndim + i] = array.shape[i], array.strides[i]
+def _as_pointer(context, builder, slot, kind, array):
+    "The memory of `array`, which is a slot, as a place for a value of another kind."
+    memory = make_array(slot)(context, builder, array).data
+    return builder.bitcast(memory, context.get_value_type(kind).as_pointer())
+
+@intrinsic
+def keep_array(typing_context, array, slot):
+    "In compiled code: what describes an array, its address, shape and strides, goes into `slot`."
+    def build(context, builder, sig, args):
+        builder.store(args[0], _as_pointer(context, builder, slot, array, args[1]))
+        return context.get_dummy_value()
+    return types.none(array, slot), build
 
 @intrinsic(prefer_literal=True)
-def array_at(typingctx, dtype, ndim, layout, slot):
-    "In compiled code: the array that `keep_array` wrote into `slot`."
-    n, writable = ndim.literal_value, layout.literal_value.isupper()
-    element = from_dtype(np.dtype(dtype.literal_value))
-    kind = types.Array(element, n, layout.literal_value.upper(), readonly=not writable)
+def array_at(typing_context, dtype, ndim, layout, slot):
+    "In compiled code: the array that `keep_array` put into `slot`."
+    order, element = layout.literal_value, from_dtype(np.dtype(dtype.literal_value))
+    kind = types.Array(element, ndim.literal_value, order.upper(), readonly=order.islower())
     def build(context, builder, sig, args):
-        numbers = make_array(sig.args[-1])(context, builder, args[-1]).data
-        first, *rest = (builder.load(cgutils.gep_inbounds(builder, numbers, i))
-                        for i in range(1 + 2 * n))
-        array = make_array(kind)(context, builder)
-        item = context.get_constant(types.intp, context.get_abi_sizeof(
-            context.get_data_type(element)))
-        populate_array(array, data=builder.inttoptr(first, array.data.type), shape=rest[:n],
-                       strides=rest[n:], itemsize=item, meminfo=None)
-        return array._getvalue()
+        kept = builder.load(_as_pointer(context, builder, sig.args[-1], kind, args[-1]))
+        return impl_ret_borrowed(context, builder, kind, kept)
     return kind(dtype, ndim, layout, slot), build
 
 def kept_array(kind: types.Array, slot: str) -> str:

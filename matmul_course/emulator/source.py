@@ -18,7 +18,8 @@ from typing import Any
 
 # %% ../../nbs/emulator/02_source.ipynb #emulator-02-source-007
 class Unsupported(NotImplementedError): "A kernel uses something that is not emulated."
-class BarrierError(RuntimeError): "Only a part of a block reaches a barrier."
+class BarrierError(RuntimeError):
+    "Only a part of a block reaches a barrier, or of the lanes that a mask names, a call of a warp."
 class RaceError(RuntimeError):
     "Two threads touch one element, one of them writes, and no barrier stands between them."
 
@@ -46,8 +47,9 @@ class DeviceSide:
         raise AttributeError(f"cuda.{name} is not emulated")
 
 def is_cuda(value: Any) -> bool:
-    "Is this object a `cuda`, either the emulated one or Numba's own?"
-    return isinstance(value, DeviceSide) or getattr(value, "__name__", "") == "numba.cuda"
+    "Is this object a `cuda`: the emulated one, Numba's own, or that of numba_cuda_mlir?"
+    name = getattr(value, "__name__", "")
+    return isinstance(value, DeviceSide) or name in ("numba.cuda", "numba_cuda_mlir.cuda")
 
 # %% ../../nbs/emulator/02_source.ipynb #emulator-02-source-018
 @dataclass(eq=False)
@@ -70,7 +72,8 @@ class Source:
 @cache
 def read_source(fn: FunctionType) -> Source:
     "The source of a function. Raises Unsupported if Python does not know it."
-    begins = "lambda" if fn.__name__ == "<lambda>" else rf"def\s+{fn.__name__}"
+    name = fn.__code__.co_name                  # the text's own, whatever `__name__` says by now
+    begins = "lambda" if name == "<lambda>" else rf"def\s+{name}"
     try:
         lines, first = inspect.getsourcelines(fn)
         if not re.search(rf"\b{begins}\b", "".join(lines)): raise OSError("another text")

@@ -7,10 +7,10 @@ __all__ = ['WARP_CALLS', 'APART', 'take', 'same_value', 'meet', 'ballot']
 
 # %% ../../nbs/emulator/02a_warps.ipynb #emulator-02a-warps-003
 from typing import Any
-import numpy as np
-from numba import njit, types
+from numba import types
 from numba.core.errors import TypingError
 from numba.extending import overload
+from .rules import inner_jit
 
 # %% ../../nbs/emulator/02a_warps.ipynb #emulator-02a-warps-007
 _ALIKE = "_same_value({slots}, {t}, {came})"
@@ -23,52 +23,50 @@ WARP_CALLS = dict(
     syncwarp="None", activemask="_uint32({came})",
     all_sync="{yes} == {came}", any_sync="{yes} != 0", eq_sync="{yes} == 0 or {yes} == {came}",
     ballot_sync=_signed("{yes}"),
-    shfl_sync=_take("{x} % 32"), shfl_xor_sync=_take("{t} % 32 ^ {x} % 32"),
-    shfl_up_sync=_take("{t} % 32 - {x} % 32"), shfl_down_sync=_take("{t} % 32 + {x} % 32"),
+    shfl_sync=_take("{x} & 31"), shfl_xor_sync=_take("({t} ^ {x}) & 31"),
+    shfl_up_sync=_take("({t} & 31) - ({x} & 31)"),
+    shfl_down_sync=_take("({t} & 31) + ({x} & 31)"),
     match_any_sync=_signed(_ALIKE),
     match_all_sync=f"({_signed('{came}')} if {_ALIKE} == {{came}} else _int32(0), "
                    f"{_ALIKE} == {{came}})")
 
 # %% ../../nbs/emulator/02a_warps.ipynb #emulator-02a-warps-011
-@njit
+@inner_jit
 def take(slots: Any, t: int, lane: int, came: int) -> Any:
     "What a lane of the warp of thread `t` left in `slots`; its own value past the warp's ends."
-    lane = lane if 0 <= lane < 32 else t % 32
-    return slots[t - t % 32 + lane] if came >> lane & 1 else slots[-1]
+    lane = lane if 0 <= lane < 32 else t & 31
+    return slots[t - (t & 31) + lane] if came >> lane & 1 else slots[-1]
 
-@njit
+@inner_jit
 def same_value(slots: Any, t: int, came: int) -> int:
-    "The bits of the lanes in the warp of thread `t` that left the same value as it, bit by bit."
-    lanes, raw = 0, slots.view(np.uint8).reshape(-1, slots.itemsize)
+    "The bits of the lanes in the warp of thread `t` that left the same value as it."
+    lanes, mine = 0, slots[t]
     for lane in range(32):
-        other = t - t % 32 + lane
-        if came >> lane & 1 and (raw[other] == raw[t]).all(): lanes |= 1 << lane
+        if not came >> lane & 1: continue
+        value = slots[t - (t & 31) + lane]
+        if value == mine or value != value and mine != mine: lanes |= 1 << lane     # NaN is NaN
     return lanes
 
 # %% ../../nbs/emulator/02a_warps.ipynb #emulator-02a-warps-016
 APART = 5                        # in an error record: the lanes of a warp do not fit together
 
-@njit(error_model="numpy")
-def _comes(masks, came, done, t, other):
-    "May thread `t` and thread `other` of its warp make one call, as far as the mask of `t` says?"
-    named, here = masks[t] >> other % 32 & 1, came >> other % 32 & 1
-    if not named or other >= len(done) or done[other]: return other != t
-    return here and masks[other] == masks[t]
-
-@njit(error_model="numpy")
+@inner_jit
 def meet(
-    masks: Any, came: int, done: Any, warp: int, site: int,
+    masks: Any, came: int, done: Any, first: int, site: int,
     phase: int, block: int, err: Any, log: Any) -> bool:
-    """Do the lanes of a warp that `came` fail to fit together? If so, there is a record in `err`.
+    """Do the lanes that `came` fail to fit together? If so, there is a record in `err`.
 
-    `masks` and `done` have an element for each thread of the block."""
-    looked_at = 0
-    for t in range(32 * warp, min(32 * warp + 32, len(done))):
-        if not came >> t % 32 & 1 or masks[t] == looked_at and masks[t] >> t % 32 & 1: continue
-        looked_at = masks[t]
-        for other in range(32 * warp, 32 * warp + 32):
-            if _comes(masks, came, done, t, other): continue
-            err[0], err[1], err[2], err[3] = APART, site, t, other % 32
+    Their warp begins with thread `first`. `masks` and `done` have an element for each thread."""
+    end, looked_at = min(first + 32, len(done)), 0
+    for t in range(first, end):
+        mask, lane = masks[t], t - first
+        if not came >> lane & 1 or mask == looked_at and mask >> lane & 1: continue
+        looked_at = mask
+        for other in range(first, end):
+            if other != t and done[other] or not mask >> (other - first) & 1: fits = other != t
+            else: fits = bool(came >> (other - first) & 1) and masks[other] == mask
+            if fits: continue
+            err[0], err[1], err[2], err[3] = APART, site, t, other - first
             return True
     return False
 
@@ -78,11 +76,11 @@ def ballot(mask: Any, test: Any, value: Any) -> Any:
 
 @overload(ballot)
 def _ballot_typed(mask, test, value):
-    passed = types.int32, types.int64, types.float32, types.float64, types.none
+    of_lanes = types.int32, types.int64, types.float32, types.float64, types.none
     if not isinstance(mask, (types.Integer, types.NoneType)):
         raise TypingError(f"a mask is an integer, not {mask}")
     if not isinstance(test, (types.Integer, types.Boolean)):
         raise TypingError(f"a predicate is an integer or a boolean, not {test}")
-    if types.unliteral(value) not in passed:
+    if types.unliteral(value) not in of_lanes:
         raise TypingError(f"lanes pass int32, int64, float32 and float64, not {value}")
     return lambda mask, test, value: (0, 0)

@@ -1,0 +1,175 @@
+"""The emulator: what kernels for matrices use. Vectors, arrays of any dtype, views, functions as arguments, other compilers' `cuda`."""
+import linecache, types
+from collections import namedtuple
+import numpy as np, pytest
+from numba import float32, float64, int32, njit
+from matmul_course.emulator import RaceError, Unsupported, launch, launch_simply
+from matmul_course.emulator.host import Cuda
+import kernels
+
+cuda = Cuda()
+pytestmark = pytest.mark.skipif(not kernels.cuda.emulated, reason="a GPU runs these kernels")
+
+# ---- vectors
+@cuda.jit
+def rotated(a, o):
+    "Each thread stores the vector of its neighbour, with its own number in the last place."
+    t = cuda.threadIdx.x
+    s = cuda.shared.array((2, 4), cuda.float4, alignment=16)
+    vectors = a.view(cuda.float32x4)
+    mine = vectors[t]
+    s[t // 4, t % 4] = mine
+    vectors[t] = cuda.float32x4(0, 0, 0, 0)               # a vector is a value: `mine` stays
+    cuda.syncthreads()
+    other = s[(t + 1) % 8 // 4, (t + 1) % 4]
+    cuda.syncthreads()
+    vectors[t] = cuda.float32x4(cuda.float2(other.x, mine.y), other.z, t)
+    o[t] = cuda.popc(t) + 10 * cuda.clz(int32(t)) + 1000 * cuda.ffs(t)
+
+def test_vectors_are_loaded_and_stored_through_a_view():
+    a, o = np.arange(32, dtype=np.float32), np.zeros(8)
+    want = a.reshape(8, 4).copy()
+    want[:, ::2], want[:, 3] = np.roll(want, -1, 0)[:, ::2], np.arange(8)
+    for run, columns in ((launch, [0, 1, 2, 3]), (launch_simply, [0, 2, 3])):      # the simple way's `mine` sees the store
+        a[:] = np.arange(32)
+        run(rotated, 1, 8, a, o)
+        assert (a.reshape(8, 4) == want)[:, columns].all()
+        assert o.tolist() == [bin(t).count("1") + 10 * (32 - t.bit_length()) + 1000 * ((t & -t).bit_length()) for t in range(8)]
+    launch(rotated, 1, 8, a, o, check="races")
+
+def test_what_a_vector_is_not():
+    @cuda.jit
+    def too_few(x): x[0] = cuda.float32x4(1, 2, 3).x
+    @cuda.jit
+    def added(x): x[0] = (cuda.float32x2(1, 2) + cuda.float32x2(3, 4)).x
+    for kernel in (too_few, added):
+        with pytest.raises(TypeError, match="float32x[24] takes 4 numbers|float32x2, float32x2"): kernel[1, 1](np.zeros(2))
+
+# ---- arrays
+def test_dtypes_of_arrays_are_constants_and_sizes_may_be_arguments():
+    @cuda.jit(device=True)
+    def total(a, f, n, dtype):
+        s = cuda.shared.array(n, dtype)
+        s[cuda.threadIdx.x] = f(a[cuda.threadIdx.x])
+        cuda.syncthreads()
+        z = a.dtype.type(0)
+        for i in range(n): z += s[i]
+        return z
+    @njit
+    def half(x): return x / 2
+    @cuda.jit
+    def kernel(a, o):
+        own = cuda.local.array((a.ndim, 2), a.dtype)
+        own[0, 0] = total(a, half, 4, float64)
+        own[0, 1] = total(a, half, n=4, dtype=int32)
+        o[cuda.threadIdx.x, 0], o[cuda.threadIdx.x, 1] = own[0, 0], own[0, 1] + own.itemsize
+    for dtype, size in ((np.float32, 4), (np.float64, 8)):
+        o = np.zeros((4, 2))
+        kernel[1, 4](np.arange(4, dtype=dtype), o)
+        assert (o == [3, 2 + size]).all()
+
+def test_functions_and_types_are_arguments():
+    @cuda.jit(device=True)
+    def apply(f, a, i, value, scale=2): return f(a, i, value * scale)
+    @cuda.jit(device=True)
+    def put(a, i, value):
+        a[i] = value
+        return value
+    @cuda.jit
+    def kernel(o):
+        apply(cuda.atomic.add, o, 0, 1)
+        apply(cuda.atomic.max, o, 1, cuda.threadIdx.x, scale=10)
+        if cuda.threadIdx.x == 3: o[2] = apply(value=1, f=put, a=o, i=3)
+    o = np.zeros(4)
+    kernel[1, 4](o)
+    assert o.tolist() == [8, 30, 2, 2]
+    @cuda.jit
+    def wrong(o): put(o, 1)
+    with pytest.raises(Unsupported, match="put: missing a required argument: 'value'"): wrong[1, 1](o)
+
+PAIR = np.dtype([("i", np.int32), ("w", np.float64)])
+
+def test_records_on_the_device_and_in_shared_memory():
+    @cuda.jit
+    def kernel(a, o):
+        t, s = cuda.threadIdx.x, cuda.shared.array(4, PAIR)
+        s[t] = a[t]
+        cuda.syncthreads()
+        o[t] = s[3 - t].w + s[3 - t].i
+    d = cuda.device_array(4, PAIR)
+    assert np.isnan(d.copy_to_host()["w"]).all()
+    d.copy_to_device(np.array([(i, i / 4) for i in range(4)], PAIR))
+    o = cuda.to_device(np.zeros(4))
+    kernel[1, 4](d, o)
+    assert o.copy_to_host().tolist() == [3.75, 2.5, 1.25, 0]
+
+def test_views_with_strides_and_arrays_without_axes():
+    @cuda.jit
+    def copy(a, b, total):
+        b[cuda.grid(1)] = a[cuda.grid(1)]
+        if cuda.grid(1) == 0: total[()] += a[0] + a[1] + a[2]
+    @cuda.jit
+    def clash(a): a[1 + cuda.grid(1) // 4] = cuda.grid(1)
+    d, e, total = cuda.to_device(np.arange(12.).reshape(3, 4)), cuda.to_device(np.zeros((3, 2))), np.zeros(())
+    copy[1, 3](d[::-1, 1], e[:, 1], total)
+    assert e.copy_to_host()[:, 1].tolist() == [9, 5, 1] and not e.copy_to_host()[:, 0].any() and total == 15
+    with pytest.raises(IndexError, match="axis 0 of a, which has 3"): copy[1, 4](d[:, 0], np.zeros(4), total)
+    launch(copy, 1, 3, d[::-1, 1], e[:, 1], total, check="races")
+    for view in (e[:, 1], e[::-1, 0]):
+        with pytest.raises(RaceError, match="a is also touched"): launch(clash, 1, 8, view, check="races")
+
+def test_buffers_are_swapped():
+    @cuda.jit
+    def steps(x, n):
+        t, a, b = cuda.threadIdx.x, cuda.shared.array(4, float32), cuda.shared.array(4, float32)
+        src, dst = a, b
+        src[t] = x[t]
+        cuda.syncthreads()
+        for _ in range(n):
+            dst[t] = src[(t + 1) % 4] + 1
+            src, dst = dst, src
+            cuda.syncthreads()
+        x[t] = src[t]
+    for n in (0, 1, 5):
+        x = np.arange(4.)
+        steps[1, 4](x, n)
+        assert (x == np.roll(np.arange(4.), -n) + n).all()
+
+# ---- around a kernel
+def test_names_of_a_tuple_and_a_text_in_linecache():
+    Point = namedtuple("Point", "x y")
+    text = "def k(o, p):\n    o[0] = 10 * p.x + p.y\n"
+    linecache.cache["<a cell>"] = len(text), None, text.splitlines(True), "<a cell>"
+    exec(compile(text, "<a cell>", "exec"), env := {})
+    o = np.zeros(1)
+    cuda.jit(env["k"])[1, 1](o, Point(1, 2))
+    assert o[0] == 12
+
+def test_a_cuda_of_another_compiler():
+    "numba_cuda_mlir has a module `cuda` of its own, and types that are none of Numba's."
+    class Float:
+        def cast_python_value(self, value): raise AssertionError
+        def __str__(self): return "float32"
+    other = types.ModuleType("numba_cuda_mlir.cuda")
+    other.threadIdx, other.shared, other.syncthreads = types.SimpleNamespace(x=None), types.SimpleNamespace(array=None), None
+    single = Float()
+    def kernel(x):
+        s = other.shared.array(4, single)
+        s[other.threadIdx.x] = single(x[other.threadIdx.x]) / 3
+        other.syncthreads()
+        x[other.threadIdx.x] = s[3 - other.threadIdx.x]
+    x = np.arange(4.)
+    launch(kernel, 1, 4, x)
+    assert (x == (np.arange(4, dtype=np.float32) / np.float32(3))[::-1]).all()
+
+def test_arrays_keep_their_order_and_launch_bounds_are_kept():
+    d = cuda.to_device(np.asfortranarray(np.arange(6.).reshape(2, 3)))
+    assert d.flags.f_contiguous and cuda.device_array_like(d).is_f_contiguous() and d.copy_to_host().flags.f_contiguous
+    assert d.T.is_c_contiguous() and (d.T.copy_to_host() == d.copy_to_host().T).all()
+    @cuda.jit(launch_bounds=(4, 1))
+    def kernel(x): x[cuda.grid(1)] = 1
+    kernel[2, 4](np.zeros(8))
+    with pytest.raises(ValueError, match="launch_bounds allows 4"): kernel[1, 8](np.zeros(8))
+    @cuda.jit
+    def captures(x): x[0] = d[0, 0]
+    with pytest.raises(Unsupported, match="d is a device array; pass it as an argument"): captures[1, 1](np.zeros(1))
