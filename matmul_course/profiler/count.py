@@ -8,16 +8,12 @@ __all__ = ['MOST_OUTSIDE', 'Counted', 'TraceCounter']
 # %% ../../nbs/profiler/5_count.ipynb #profiler-5-count-003
 from collections import namedtuple
 import numpy as np
-from matmul_course.emulator.checks import LOAD, light_inline
-from matmul_course.emulator.races import clash, find_root, keep_access
-from matmul_course.profiler.follow import BRANCH, ENTER, TURN
-from matmul_course.profiler.trace import OUTSIDE_INDEX, TRACE_ROW, new_log
-<<<<<<< /tmp/tmpaaay3whz/a
-from matmul_course.profiler.warp import (
-    distinct, light_inline, light_jit, shared_wavefronts, wavefronts)
-=======
-from matmul_course.profiler.warp import bank_passes, distinct, light_jit
->>>>>>> /tmp/tmpaaay3whz/b
+from ..emulator.checks import LOAD, light_inline
+from ..emulator.races import clash, find_root, keep_access
+from .follow import BRANCH, ENTER, TURN
+from .trace import OUTSIDE_INDEX, TRACE_ROW, new_log
+from .warp import (
+    distinct, light_jit, shared_wavefronts, wavefronts)
 
 # %% ../../nbs/profiler/5_count.ipynb #profiler-5-count-007
 MOST_OUTSIDE = 2**16 # indices out of bounds that are listed
