@@ -20,39 +20,30 @@ from .regions import Build, Region, each_region
 from .slots import KEPT, kept_array, place, recomputable
 
 # %% ../../nbs/emulator/10_emit.ipynb #emulator-10-emit-008
-def _text_of(s):
-    text = ast.unparse(ast.fix_missing_locations(s))
-    return re.sub(r"\b_slots\((\w+)\)", r"_of_\1", text)              # those of all threads
+def _text_of(s):             # `_slots(value)` is the array of the slots of all threads
+    return re.sub(r"\b_slots\((\w+)\)", r"_of_\1", ast.unparse(ast.fix_missing_locations(s)))
+
 def _lines_of(stmts): return [line for s in stmts for line in _text_of(s).split("\n")]
 def _indented(lines): return ["    " + line for line in lines]
 
 _SEVERAL = types.UniTuple, Vector
 
-def _slot_type(kind): return kind.dtype if isinstance(kind, _SEVERAL) else kind
-def _of_array(kind): return isinstance(kind, types.Array)
-
-def _parts_of(name, kind):
-    "Pairs of a slot and what belongs into it."
-    if not isinstance(kind, _SEVERAL): return [(f"_of_{name}[_t]", name)]
-    of_vector = isinstance(kind, Vector)
-    parts = [f".{p}" for p in kind.parts] if of_vector else [f"[{i}]" for i in range(kind.count)]
-    return [(f"_of_{name}[_t, {i}]", name + part) for i, part in enumerate(parts)]
-
-def _load_slot(name, kind):
-    if _of_array(kind): return f"{name} = {kept_array(kind, f'_of_{name}[_t]')}"
-    slots = "".join(f"{slot}, " for slot, _ in _parts_of(name, kind))
-    if isinstance(kind, Vector): return f"{name} = _make_vector({dtype_text(kind)}, {slots})"
-    return f"{name} = " + (f"({slots})" if isinstance(kind, types.UniTuple) else slots[:-2])
-
-def _store_slot(name, kind):
-    if _of_array(kind): return f"_keep_array({name}, _of_{name}[_t])"
-    return "; ".join(f"{slot} = {value}" for slot, value in _parts_of(name, kind))
-
-def _new_slot(name, kind):
-    if _of_array(kind): return f"_of_{name} = _np.zeros((_nt, {5 + 2 * kind.ndim}), _np.int64)"
+def _slot_texts(name, kind):
+    "What makes the slots of a name, what stands in the slot of a thread, and what stores into it."
+    of = f"_of_{name}"
+    if isinstance(kind, types.Array):
+        size = 5 + 2 * kind.ndim
+        return (f"{of} = _np.zeros((_nt, {size}), _np.int64)",
+                kept_array(kind, f"{of}[_t]"), f"_keep_array({name}, {of}[_t])")
     # one more than there are threads: `take` finds there what a lane hears from nobody
-    shape = f"(_nt, {len(_parts_of(name, kind))})" if isinstance(kind, _SEVERAL) else "_nt + 1"
-    return f"_of_{name} = {array_text(shape, as_dtype(_slot_type(kind)))}"
+    if not isinstance(kind, _SEVERAL):
+        return f"{of} = {array_text('_nt + 1', as_dtype(kind))}", f"{of}[_t]", f"{of}[_t] = {name}"
+    vector = isinstance(kind, Vector)
+    parts = [f".{p}" for p in kind.parts] if vector else [f"[{i}]" for i in range(kind.count)]
+    slots = ", ".join(f"{of}[_t, {i}]" for i in range(len(parts)))
+    return (f"{of} = {array_text(f'(_nt, {len(parts)})', as_dtype(kind.dtype))}",
+            f"_make_vector({dtype_text(kind)}, {slots})" if vector else f"({slots},)",
+            f"{slots}, = {', '.join(name + part for part in parts)},")
 
 # %% ../../nbs/emulator/10_emit.ipynb #emulator-10-emit-012
 class _Storage:
@@ -79,9 +70,9 @@ class _Storage:
         passed, n = parameters(self.tree), math.prod(self.dims)
         arrays = [f"_of_{name} = {array_text((n, *shape), d)}"
                   for name, (shape, d) in self.unit.local.items()]
-        arrays += [_new_slot(name, kind) for name, kind in self.slots.items()]
-        return arrays + [f"for _t in range(_nt): {_store_slot(name, kind)}"
-                         for name, kind in self.slots.items() if name in passed]
+        arrays += [new for new, _, _ in self.slots.values()]
+        return arrays + [f"for _t in range(_nt): {store}"
+                         for name, (_, _, store) in self.slots.items() if name in passed]
 
 # %% ../../nbs/emulator/10_emit.ipynb #emulator-10-emit-015
 class _Regions:
@@ -104,9 +95,9 @@ class _Regions:
         lines = ["if _done[_t]: continue"] if self.returns else []
         lines += _lines_of(again)
         lines += [f"{n} = _of_{n}[_t]" for n in self.unit.local if n in seen]
-        lines += [_load_slot(n, kind) for n, kind in slots if n in wanted]
+        lines += [f"{n} = {load}" for n, (_, load, _) in slots if n in wanted]
         lines += _lines_of(r.body)
-        lines += [_store_slot(n, kind) for n, kind in slots if n in r.made]
+        lines += [store for n, (_, _, store) in slots if n in r.made]
         votes = [f"{n} = 0" for n in self.unit.votes if n in stored(r.body)]
         over = self.over_lanes(lines, r.lanes) if r.lanes else self.over_threads(lines)
         return [*r.resets, *votes, *over]
@@ -144,11 +135,11 @@ class _Emit(_Storage, _Regions):
         self.nt = math.prod(dims)
         self.built, self.repeated, self.kinds = built, repeated, kinds | built.starts
         keep = place(built, unit, kinds, stored(repeated))
-        self.slots = {name: self.slot_kind(name) for name in keep}
+        self.slots = {name: _slot_texts(name, self.slot_kind(name)) for name in keep}
         self.returns = any("_done" in loaded(r.body) for r in each_region(built.tree))
     def slot_kind(self, name):
         kind = self.kinds[name]
-        element = kind.dtype if _of_array(kind) else _slot_type(kind)
+        element = kind.dtype if isinstance(kind, (types.Array, *_SEVERAL)) else kind
         if isinstance(element, (types.Number, types.Boolean)): return kind
         way_out = "compute it again after the barrier"
         self.unit.refuse(self.tree, f"{name} ({kind}) lives across a barrier; {way_out}")
@@ -158,7 +149,8 @@ class _Emit(_Storage, _Regions):
         body += self.walk(self.built.tree)
         # Numba frees an array after its last use, and an address in a slot is none
         made = [*self.unit.shared, *(f"_of_{name}" for name in self.unit.local)]
-        if any(map(_of_array, self.slots.values())): body += [f"{name}.size" for name in made]
+        if any("_keep_array" in store for _, _, store in self.slots.values()):
+            body += [f"{name}.size" for name in made]
         return "\n".join([f"def _block({', '.join(given)}):", *_indented(body)]) + "\n"
 
 # %% ../../nbs/emulator/10_emit.ipynb #emulator-10-emit-019

@@ -18,19 +18,20 @@ from numba.core.errors import TypingError
 from numba.core.registry import cpu_target
 from .source import bindings, parameters, remember, stored
 from .extras import Vector, make_vector
-from .warps import ballot, same_value, slots, take
+from .warps import ballot, same_value, take
 from .simple import ATOMICS
 from .lowering import CONTEXT, Unit
 from .rules import by_rules, inner_jit
 
 # %% ../../nbs/emulator/06_inference.ipynb #emulator-06-inference-009
+_slots = inner_jit(lambda value: np.full(1, value))     # an array of what lanes leave for others
 _ATOMICS = {f"_atomic_{n}": inner_jit(f.py_func) for n, f in ATOMICS.items()}
 
 def names_of(unit: Unit) -> dict[str, Any]:
     "What a lowered kernel may read: the globals that it brought along, NumPy, types, atomics."
     own = dict(__name__=__name__, _np=np, _njit=by_rules, _int32=types.int32, _int64=types.int64,
                _uint32=types.uint32, _take=take, _same_value=same_value, _ballot=ballot,
-               _slots=slots, _make_vector=make_vector)
+               _slots=_slots, _make_vector=make_vector)
     return own | _ATOMICS | unit.env
 
 def _define(names, functions, file):

@@ -39,18 +39,13 @@ def each_region(tree: Sequence[Region | Node]) -> Iterator[Region]:
         if isinstance(n, Region): yield n
         else: yield from each_region(n.body)
 
-def _is_barrier(s): return isinstance(s, ast.Expr) and getattr(s.value, "id", "") == "_barrier"
-
-def _is_meeting(s):
-    return isinstance(s, ast.Assign) and getattr(getattr(s.value, "func", 0), "id", "") == "_ballot"
-
 def has_barrier(s: ast.AST) -> bool:
     "Does this statement of a lowered tree hold a barrier?"
-    return any(map(_is_barrier, ast.walk(s)))
+    return "_barrier" in loaded(s)
 
 def has_meeting(s: ast.AST) -> bool:
     "Does this statement of a lowered tree hold a place where lanes of a warp meet?"
-    return any(map(_is_meeting, ast.walk(s)))
+    return "_ballot" in loaded(s)
 
 # %% ../../nbs/emulator/08_regions.ipynb #emulator-08-regions-030
 _LEAVE = "_done[_t] = True\n_left += 1\ncontinue"
@@ -105,43 +100,42 @@ class _Together:
         return out
     def while_(self, s, lanes, key, site, test="", turn=(), first=()):
         "The condition is a region of its own, at the head of the loop."
-        test, first = test or ast.unparse(s.test), list(first)
+        test = test or ast.unparse(s.test)
         if any(_jumps(n, ast.Break) for n in s.body):
             test = f"_stay{key} and ({test})"
-            self.flag(self.current, f"_stay{key}")
-        if any(map(_jumps, s.body)): self.flag(first, f"_go{key}")
+            self.bind(f"_stay{key}", "True", types.boolean)
         asked, reset, yes, _ = _decide(key, f"bool({test})", site, lanes)
-        before, resets = self.flush(lanes), [reset]
+        before, resets, inside = self.flush(lanes), [reset], lanes and yes
         if lanes:
             before += [Node(f"{yes} = {lanes}")]
             resets, lanes = [f"_in{key} = {yes}", reset], f"_in{key}"
-        head = [_ASK_HOST, *turn, Region(asked, resets, lanes), Node(f"if not {yes}: break")]
-        body = self.block(_without_jumps(s.body, key), lanes and yes, first)
-        return before + [Node("while True:", head + body)]
-    def flag(self, stmts, name):
-        stmts += statements(f"{name} = True")
-        self.starts[name] = types.boolean
+        head = [*turn, Region(asked, resets, lanes), Node(f"if not {yes}: break")]
+        return before + self.loop("while True:", head, s, inside, key, first)
     def for_(self, s, lanes, key, site):
         "All agree on the number of iterations, unless it is known, or lanes or a `break` differ."
         count, item = self.items(s, key)
-        name, bind = s.target.id, f"{s.target.id} = {item}"
-        known = loaded(s.iter) <= {"range"}
+        name, bind, known = s.target.id, f"{s.target.id} = {item}", loaded(s.iter) <= {"range"}
         if lanes and not known or any(_jumps(n, ast.Break) for n in s.body):
-            self.current += statements(f"_len{key} = {count}")
-            self.starts[f"_len{key}"] = types.int64
+            self.bind(f"_len{key}", count, types.int64)
             test, turn = f"_turn{key} < _len{key}", [Node(f"_turn{key} += 1")]
             loop = self.while_(s, lanes, key, site, test, turn, statements(bind))
             return [Node(f"_turn{key} = -1"), *loop]
         asked, reset, total, _ = _decide(key, count, site, lanes)
         if known: asked, reset, total = [], "", eval(count)
         self.current += asked
-        before, first, once = self.flush(lanes, reset), [], self.bound.count(name) == 1
-        if once and not lanes and "_start" not in item: self.uniform.add(name)
-        else: first = statements(bind)
-        if any(map(_jumps, s.body)): self.flag(first, f"_go{key}")
-        body = self.block(_without_jumps(s.body, key), lanes, first)
-        shared = [Node(bind)] if name in self.uniform else []
-        return before + [Node(f"for _turn{key} in range({total}):", [_ASK_HOST, *shared, *body])]
+        before, shared = self.flush(lanes, reset), not lanes and "_start" not in item
+        if shared := shared and self.bound.count(name) == 1: self.uniform.add(name)
+        head, first = ([Node(bind)], ()) if shared else ([], statements(bind))
+        line = f"for _turn{key} in range({total}):"
+        return before + self.loop(line, head, s, lanes, key, first)
+    def loop(self, line, head, s, lanes, key, first):
+        flag = statements(f"_go{key} = True") if any(map(_jumps, s.body)) else []
+        self.starts[f"_go{key}"] = types.boolean
+        body = self.block(_without_jumps(s.body, key), lanes, [*first, *flag])
+        return [Node(line, [_ASK_HOST, *head, *body])]
+    def bind(self, name, text, kind):
+        self.current += statements(f"{name} = {text}")
+        self.starts[name] = kind
     def items(self, s, key):
         "Texts for a loop: how many items there are, and the item of turn number `_turn`."
         items, given = getattr(s.iter, "elts", None), getattr(s.iter, "args", ())
@@ -154,9 +148,9 @@ class _Together:
         start = given[0] if len(given) > 1 else "0"
         step = given[2] if len(given) > 2 else "1"
         if not all(text.removeprefix("-").isdigit() for text in (start, step)):
-            self.current += statements(f"_start{key} = {start}\n_step{key} = {step}")
+            self.bind(f"_start{key}", start, types.int64)
+            self.bind(f"_step{key}", step, types.int64)
             start, step = f"_start{key}", f"_step{key}"
-            self.starts |= {start: types.int64, step: types.int64}
         return f"len({ast.unparse(s.iter)})", f"{start} + _turn{key} * {step}"
 
 # %% ../../nbs/emulator/08_regions.ipynb #emulator-08-regions-020
@@ -198,8 +192,8 @@ class Build(_Together):
     def common(self, s, lanes):
         "The same for a statement in which threads wait for each other."
         out, kind = self.flush(lanes) if self.warp else [], type(s).__name__.lower()
-        if _is_barrier(s): return out + self.flush(lanes) + [Node("barrier", site=self.site(s))]
-        if _is_meeting(s): return self.meeting(s, lanes)
+        if kind == "expr": return out + self.flush(lanes) + [Node("barrier", site=self.site(s))]
+        if kind == "assign": return self.meeting(s, lanes)
         if kind not in ("if", "while", "for"): self.unit.refuse(s, f"a barrier inside {kind}")
         if kind != "if" and s.orelse: self.unit.refuse(s, "else on a loop that holds a barrier")
         return out + getattr(self, kind + "_")(s, lanes, next(self.keys), self.site(s))

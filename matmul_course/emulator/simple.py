@@ -21,7 +21,7 @@ from .extras import NUMERIC, VECTORS, Vector
 from .warps import WARP_CALLS, same_value, take
 
 # %% ../../nbs/emulator/03_simple.ipynb #emulator-03-simple-008
-# what a barrier of the block gives, `votes` being the number of threads that say yes
+# what a call for which the whole block comes gives, if `votes` threads say yes
 BLOCK_CALLS = dict(syncthreads="None", syncthreads_count="{votes}",
                    syncthreads_and="_int32({votes} == _nt)", syncthreads_or="_int32({votes} > 0)")
 
@@ -30,11 +30,12 @@ class _Stops(ast.NodeTransformer):
     def __init__(self, generators): self.generators = generators
     def visit_Call(self, node):
         self.generic_visit(node)
-        name, place = ast.unparse(node.func).split(".")[-1], (node.lineno, node.col_offset)
+        name, given = ast.unparse(node.func).split(".")[-1], [*map(ast.unparse, node.args)]
         if name in self.generators: return ast.copy_location(ast.YieldFrom(node), node)
         if name not in BLOCK_CALLS and name not in WARP_CALLS: return node
-        given = ", ".join(map(ast.unparse, node.args))
-        return expression(f"(yield {name!r}, {place}, [{given}])", node)
+        mask = given.pop(0) if name in WARP_CALLS and given else "-1"
+        call = f"{name!r}, {node.lineno}, {node.col_offset}, {mask}"
+        return expression(f"(yield ({call}), ({', '.join([*given, '0, 0'])}))", node)
 
 def as_generator(fn: FunctionType, cuda: Any) -> Callable[..., Iterator[tuple]]:
     "The kernel as a function that returns a generator, with `cuda` in the place of its own."
@@ -147,24 +148,18 @@ class _SimpleVector:
         return np.array(tuple(numbers), self.dtype)[()]
 
 class SimpleCuda:
-    "`cuda` as one thread at a time sees it: `threadIdx` is set before each thread goes on."
+    "`cuda` as a thread sees it: `threadIdx` and `laneid` are set before each thread goes on."
     threadIdx: SimpleNamespace
     blockIdx: SimpleNamespace
+    laneid: int
+    warpsize = 32
     const = SimpleNamespace(array_like=lambda a: a)
     atomic = SimpleNamespace(**{name: f.py_func for name, f in ATOMICS.items()})
     def __init__(self, grid, block, shared):
         self.gridDim, self.blockDim, self.dynamic, self.arrays = _xyz(grid), _xyz(block), shared, {}
         self.shared = SimpleNamespace(array=self.shared_array)
         self.local = SimpleNamespace(array=self.new_array)
-    warpsize = 32
-    @property
-    def laneid(self) -> int:
-        "The number of this thread within its warp."
-        at, size = self.threadIdx, self.blockDim
-        return ((at.z * size.y + at.y) * size.x + at.x) % 32
-    def lanemask_lt(self) -> np.uint32:
-        "The bits of the lanes before this thread's."
-        return np.uint32((1 << self.laneid) - 1)
+        self.lanemask_lt = lambda: np.uint32((1 << self.laneid) - 1)
     def __getattr__(self, name):
         if name in VECTORS: return _SimpleVector(VECTORS[name])
         if name in NUMERIC: return NUMERIC[name]
@@ -190,51 +185,46 @@ class SimpleCuda:
         return self.arrays[place]
 
 # %% ../../nbs/emulator/03_simple.ipynb #emulator-03-simple-030
+_CALLS = BLOCK_CALLS | WARP_CALLS
 _TO_ANSWER = dict(_int32=np.int32, _uint32=np.uint32, _take=take.py_func,
                   _same_value=same_value.py_func)
 
-def _group_of(t, asked):
-    "The lanes that make the call of thread `t`, or none if one that it waits for is not there."
-    call, place, given = asked[t]
-    alone = call == "activemask"                            # asks who is here, and waits for nobody
-    mask = given[0] if given and not alone else -1
-    warp = [u for u in asked if u // 32 == t // 32 and (alone or mask >> u % 32 & 1)]
-    group = [u for u in warp if asked[u][:2] == (call, place) and asked[u][2][:1] == given[:1]]
-    return group if t in group and (alone or group == warp) else []
-
-def _answer(t, group, asked):
-    "What a call of a warp gives to thread `t`."
-    call, _, given = asked[t]
-    value, x = (*given[1:], 0, 0)[:2]
-    slots = np.full(33, blank(np.asarray(value).dtype), np.asarray(value).dtype)
-    for u in group: slots[u % 32] = (*asked[u][2][1:], 0)[0]
-    came = sum(1 << u % 32 for u in group)
-    yes = sum(1 << u % 32 for u in group if slots[u % 32])
-    text = WARP_CALLS[call].format(slots="slots", t=t % 32, x=int(x), came=came, yes=yes)
-    return eval(text, _TO_ANSWER | dict(slots=slots))
+def _told(call, given, n):
+    "What a call gives to each of the threads that make it, from what they gave."
+    values = np.array([value for value, *_ in given.values()])
+    slots = np.full(33, blank(values.dtype), values.dtype)
+    slots[[t % 32 for t in given]] = values
+    said_yes = [t for t in given if given[t][0]]
+    came, yes = (sum(1 << t % 32 for t in who) for who in (given, said_yes))
+    names = _TO_ANSWER | dict(slots=slots, _nt=n)
+    text = dict(slots="slots", came=came, yes=yes, votes=len(said_yes))
+    return {t: eval(_CALLS[call].format(t=t % 32, x=x, **text), names)
+            for t, (_, x, *_) in given.items()}
 
 def _answers(name, asked, n):
     "What each thread that may go on is told, by thread. `n` threads began."
-    groups = {t: _group_of(t, asked) for t in asked if asked[t][0] in WARP_CALLS}
-    ready = {t: _answer(t, group, asked) for t, group in groups.items() if group}
-    if ready or not asked: return ready
-    ends = sorted({place for _, place, _ in asked.values()})
-    if len(asked) < n or len(ends) > 1 or asked[0][0] in WARP_CALLS:
-        at = [f"at line {line}" for line, _ in ends] + ["at the end"] * (len(asked) < n)
-        raise BarrierError(f"{name}: threads of one block stand {' and '.join(at)}")
-    votes = sum(bool(given[0]) for _, _, given in asked.values() if given)
-    text = BLOCK_CALLS[asked[0][0]].format(votes=votes)
-    return dict.fromkeys(asked, eval(text, _TO_ANSWER | dict(_nt=n)))
+    told, groups = {}, {}
+    for t, (place, given) in asked.items():
+        groups.setdefault((place, place[0] in WARP_CALLS and t // 32), {})[t] = given
+    for ((call, _, _, mask), warp), given in groups.items():
+        named = [t for t in asked if t // 32 == warp and mask >> t % 32 & 1]
+        of_block = call in BLOCK_CALLS and len(given) == n
+        if of_block or call in WARP_CALLS and (call == "activemask" or named == [*given]):
+            told |= _told(call, given, n)
+    if told or not asked: return told
+    at = [f"at line {line}" for line in sorted({place[1] for place, _ in asked.values()})]
+    at += ["at the end"] * (len(asked) < n)
+    raise BarrierError(f"{name}: threads of one block stand {' and '.join(at)}")
 
 def _run_together(cuda, threads):
     "The generators of one block, from barrier to barrier, each paired with its `threadIdx`."
-    asked, answers = {}, dict.fromkeys(range(len(threads)))
-    while answers:
-        for t, answer in answers.items():
-            cuda.threadIdx, thread = threads[t]
+    asked, told = {}, dict.fromkeys(range(len(threads)))
+    while told:
+        for t, answer in told.items():
+            (cuda.threadIdx, thread), cuda.laneid = threads[t], t % 32
             try: asked[t] = thread.send(answer)
             except StopIteration: asked.pop(t, None)
-        answers = _answers(thread.__name__, asked, len(threads))
+        told = _answers(thread.__name__, asked, len(threads))
 
 def launch_simply(
     kernel: Callable[..., Any],  # What cuda.jit returned, or a plain function
