@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numba import njit, types
 from numba.extending import overload
-from .extras import Vector
+from .extras import CudaVector
 from .simple import SHARED_LIMIT, to_dtype
 from .lowering import Unit
 from .checks import ATOMIC, LOAD, RACING, checked_index, sizes_of
@@ -150,7 +150,7 @@ def root_rows(unit: Unit, args: tuple[Any, ...]) -> np.ndarray:
 
 def _grain(d):
     "The most bytes that divide the place of every number in an element, and its size."
-    d = to_dtype(d.dtype) if isinstance(d, Vector) else d.base
+    d = to_dtype(d.dtype) if isinstance(d, CudaVector) else d.base
     parts = [math.gcd(_grain(part), at) for part, at, *_ in (d.fields or {}).values()]
     return math.gcd(d.itemsize // (2 if d.kind == "c" else 1), *parts)
 
