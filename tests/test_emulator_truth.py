@@ -273,3 +273,42 @@ def test_device_arrays_keep_their_order():
     t[0, 0] = 9
     assert t.is_c_contiguous() and (t.copy_to_host()[1:] == f.T[1:]).all() and d[0, 0] == 0
     with pytest.raises(Unsupported, match="transpose"): cuda.to_device(np.ones(3)).T
+
+def test_errors_name_the_line():
+    with pytest.raises(Unsupported, match=r"k, line 2: a shape of \(\[2, 3\],\)"):
+        launch(define("def k(o):\n    s = cuda.shared.array(N, float32)\n", N=[2, 3]), 1, 1, np.ones(1))
+    with pytest.raises(TypeError, match=r"k, line 4: o\[i\] = 1"):
+        launch(define("def k(o):\n    i = 0\n    for j in range(2):\n        o[i] = 1\n        cuda.syncthreads()\n        i += .5\n"), 1, 1, np.ones(1))
+    kernel = define("def k(o): o[0] = 2\n")
+    kernel.__name__ = "renamed"
+    launch(kernel, 1, 1, o := np.ones(1))
+    assert o[0] == 2
+
+@cuda.jit(device=True)
+def big(v):
+    s = cuda.shared.array(10000, float32)
+    if v == 1: s[cuda.threadIdx.x] = 0
+    s[cuda.threadIdx.x] += v
+    cuda.syncthreads()
+    return s[1]
+
+def test_a_function_that_is_called_twice_has_one_shared_array():
+    o = np.zeros((2, 2))
+    launch(define("def k(o):\n    o[cuda.threadIdx.x, 0] = big(1)\n    o[cuda.threadIdx.x, 1] = big(2)\n", big=big), 1, 2, o)
+    assert o.tolist() == [[1, 3], [1, 3]]
+
+def split_types(o, p, n):
+    v = n
+    cuda.syncthreads()
+    o[0] = v
+    v = v * .5
+    cuda.syncthreads()
+    p[0] = v
+    n = 7
+    cuda.syncthreads()
+    o[n - 6] = n
+
+def test_an_integer_that_becomes_a_float_keeps_its_last_bits():
+    o, p = np.zeros(2, np.int64), np.zeros(1)
+    launch(split_types, 1, 1, o, p, 2**60 + 1)
+    assert o.tolist() == [2**60 + 1, 7] and p[0] == 2**59

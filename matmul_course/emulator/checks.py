@@ -215,7 +215,7 @@ class Check(_Indices, _LongLoops, ast.NodeTransformer):
         known = isinstance(node.iter, ast.Tuple) or kind and not isinstance(kind, types.Array)
         if not self.watch or known or "_barrier" in loaded(node): return super().visit_For(node)
         if isinstance(node.iter, ast.Call):
-            if node.iter.func.id == "range": return super().visit_For(node)
+            if getattr(node.iter.func, "id", "") == "range": return super().visit_For(node)
             self.unit.refuse(node, "check='races' follows a loop over an array or a range only")
         return [*map(self.visit, _by_index(self.unit, node, f"_items{len(self.sites)}"))]
     def subscript(self, node: ast.Subscript, kind: int) -> Any:

@@ -40,13 +40,13 @@ def declared(callee: Any) -> list:
     return list(getattr(callee, "signatures", ())) if is_device else []
 
 def best_signature(
-    name: str, signatures: list, kinds: tuple[types.Type, ...], ambiguous: bool = True) -> Any:
+    fn: FunctionType, signatures: list, kinds: tuple[types.Type, ...], ambiguous=True) -> Any:
     "The signature that Numba chooses for arguments of these types. TypingError if none fits."
     cases = [signature(result or types.none, *wanted) for wanted, result in signatures]
     choose = cpu_target.typing_context.resolve_overload
-    if best := choose(name, cases, kinds, {}, allow_ambiguous=ambiguous): return best
+    if best := choose(fn, cases, kinds, {}, allow_ambiguous=ambiguous): return best
     given, wanted = ", ".join(map(str, kinds)), ", ".join(str(case.args) for case in cases)
-    raise TypingError(f"{name}: no signature fits ({given}); declared {wanted}")
+    raise TypingError(f"{fn.__name__}: no signature fits ({given}); declared {wanted}")
 
 def _is_number(kind): return isinstance(kind, (types.Number, types.Boolean))
 
@@ -61,7 +61,7 @@ def _by_signature(callee):
     "What compiled code calls: the arguments in their declared types, and 1 in that of the result."
     @intrinsic
     def given(typing_context, args):
-        chosen = best_signature(callee.__name__, declared(callee), args.types[:-1])
+        chosen = best_signature(callee.py_func, declared(callee), args.types[:-1])
         kinds = [new if _is_number(new) else old
                  for new, old in zip((*chosen.args, chosen.return_type), args.types)]
         return types.Tuple(kinds)(args), _cast

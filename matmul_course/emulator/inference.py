@@ -8,7 +8,6 @@ __all__ = ['names_of', 'split', 'Untyped', 'refuse_whole_arrays', 'infer']
 # %% ../../nbs/emulator/06_inference.ipynb #emulator-06-inference-003
 import ast, copy, re
 from collections import Counter
-from types import SimpleNamespace
 from typing import Any
 import numba, numpy as np
 from numba import types
@@ -65,13 +64,13 @@ def split(tree: ast.FunctionDef, unit: Unit, several: set[str]) -> bool:
     several = {n for n in several if count[n] + (n in parameters(tree)) > 1}
     now: dict = {}
     for s in tree.body if several else []:
-        bound = several & stored(s) if isinstance(s, ast.Assign) else set()
-        _rename(s.value if bound else s, now)
-        for name in bound:
+        fresh = s if isinstance(s, ast.Assign) and several & stored(s) else None
+        _rename(fresh.value if fresh else s, now)
+        for name in sorted(several & stored(s)) if fresh else []:
             new = f"_{name}_{next(unit.counter)}"
             now |= {name: new, f"_of_{name}": f"_of_{new}"}
             unit.original[new] = unit.original.get(name, name)
-        for target in s.targets if bound else []: _rename(target, now)
+        for target in fresh.targets if fresh else []: _rename(target, now)
     return bool(several)
 
 class Untyped(TypingError, TypeError):
@@ -101,7 +100,7 @@ def refuse_whole_arrays(unit: Unit, blocks: dict, kinds: dict[str, types.Type]) 
     "Raise Unsupported for whole arrays, in the blocks of a function as Numba reads it."
     for statement in (s for block in blocks.values() for s in block.body):
         if _is_whole(statement, kinds):
-            at = SimpleNamespace(lineno=statement.loc.line)
+            at = ast.Pass(lineno=statement.loc.line, col_offset=0)
             unit.refuse(at, "a GPU has no operations on whole arrays; write a loop")
 
 # %% ../../nbs/emulator/06_inference.ipynb #emulator-06-inference-014
@@ -121,16 +120,15 @@ def infer(
     names = names_of(unit) | dict(_barrier=None)
     _define(names, [*unit.devices.values(), probe], listing)
     try: code, found = _numba_types(names[tree.name], tuple(given.values()))
-    except TypingError as e:
+    except (TypingError, ValueError) as e:
         passed = ", ".join(f"{n}: {t}" for n, t in zip(parameters(tree), argtypes))
         said = re.sub(r"\b\w+", lambda word: unit.original.get(word[0], word[0]), str(e))
-        source, line, text = unit.where(e.loc.line if e.loc else 1)
+        source, line, text = unit.where(getattr(getattr(e, "loc", None), "line", 1))
         at = f"{source.name}, line {line}: {text}"
         raise Untyped(f"{tree.name}({passed}), at {at}\n{said}") from e
-    compiled = [c.type_annotation for f in unit.devices.values()
-                for c in names[f.name].overloads.values()]
-    for blocks, kinds in [(code.blocks, found), *((c.blocks, c.typemap) for c in compiled)]:
-        refuse_whole_arrays(unit, blocks, kinds)
+    refuse_whole_arrays(unit, code.blocks, found)
+    for c in (c for f in unit.devices.values() for c in names[f.name].overloads.values()):
+        refuse_whole_arrays(unit, c.type_annotation.blocks, c.type_annotation.typemap)
     versions: dict = {}
     for name in (n for n in found if not n.startswith(("$", "arg."))):
         versions.setdefault(name.split(".")[0], set()).add(types.unliteral(found[name]))

@@ -258,7 +258,10 @@ class _Arrays:
         except TypeError: self.refuse(node, f"{dtype} is no type of an array's elements")
         if dtype.kind == "V": self.unit.env[dtype_text(dtype)] = dtype
         elif dtype.kind not in "fciub": self.refuse(node, f"an array of {dtype}")
-        return tuple(int(n) for n in (shape if isinstance(shape, tuple) else (shape,))), dtype
+        shape = shape if isinstance(shape, tuple) else (shape,)
+        if not all(hasattr(n, "__index__") for n in shape):
+            self.refuse(node, f"a shape of {shape}; it is an integer or a tuple of integers")
+        return tuple(map(int, shape)), dtype
 
 # %% ../../nbs/emulator/04_lowering.ipynb #emulator-04-lowering-027
 class _Statements:

@@ -61,7 +61,7 @@ def _as_arguments(kernel, args):
     args = tuple(map(_argument, args, names))
     if not kernel.signatures: return args
     kinds = tuple(map(_type_of, args, names))
-    try: chosen = best_signature(kernel.__name__, kernel.signatures, kinds, ambiguous=False)
+    try: chosen = best_signature(kernel.py_func, kernel.signatures, kinds, ambiguous=False)
     except TypingError as e: raise TypeError(str(e)) from None
     return tuple(map(_converted, args, chosen.args, names))
 

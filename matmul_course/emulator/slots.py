@@ -12,7 +12,7 @@ from numba import from_dtype, types
 from numba.core.imputils import impl_ret_borrowed
 from numba.extending import intrinsic
 from numba.np.arrayobj import make_array
-from .source import bindings, loaded, stored
+from .source import bindings, loaded, parameters, stored
 from .lowering import Unit
 from .regions import Build, each_region
 
@@ -79,8 +79,8 @@ def _follows(value, changing, env, kinds):
 def recomputable(
     tree: ast.FunctionDef, unit: Unit, kinds: dict[str, types.Type]) -> list[ast.Assign]:
     "The top-level assignments that follow from positions, arguments and each other."
-    bound, out = bindings(tree), []
-    changing = set(bound)
+    changing, out = stored(tree), []
+    bound = bindings(tree) + parameters(tree)
     for s in tree.body:
         if not isinstance(s, ast.Assign): continue
         names = stored(s)
