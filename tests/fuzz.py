@@ -3,7 +3,7 @@ import itertools, linecache, random, re
 import numpy as np
 from numba import int64, njit, types
 from matmul_course.emulator import BarrierError, launch, launch_simply
-from matmul_course.emulator.checks import ERROR_SIZE, in_bounds
+from matmul_course.emulator.checks import ERROR_SIZE
 from matmul_course.emulator.devices import lower
 from matmul_course.emulator.emit import namespace, translate
 from matmul_course.emulator.host import Cuda
@@ -91,7 +91,7 @@ def interpreted(kernel, x, y, n):
     tree, unit = lower(kernel)
     kinds = (types.int64[::1],) * 2 + (types.int64,)
     text, sites = translate(tree, unit, kinds, (len(x), 1, 1))
-    names = namespace(unit) | dict(_njit=lambda **_: lambda f: f, _inside=in_bounds.py_func, _go_on=lambda err: None)
+    names = namespace(unit) | dict(_njit=lambda **_: lambda f: f, _go_on=lambda err: None)
     names |= {f"_atomic_{name}": f.py_func for name, f in ATOMICS.items()}
     names |= dict(_take=take.py_func, _same_value=same_value.py_func, _meet=meeting)
     text = re.sub(r"(_(?:yes|came)\d+) = 0", r"\1 = _np.int64(0)", text)    # NumPy's int32 & int is none

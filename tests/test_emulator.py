@@ -172,7 +172,7 @@ def test_what_a_gpu_refuses(grid, block, error, said):
 
 def test_shared_memory_has_a_limit():
     static = body("s = cuda.shared.array((100, 200), float32)", "s[0, t] = 1")
-    with pytest.raises(ValueError, match="80000 bytes of static shared memory; a block has 49152"): launch(static, 1, 4, np.zeros(4))
+    with pytest.raises(ValueError, match="80000 bytes of static and 0 of dynamic shared memory; a block has 49152"): launch(static, 1, 4, np.zeros(4))
     with pytest.raises(ValueError, match="49153"): launch(body("x[t] = 1"), 1, 4, np.zeros(4), shared=49153)
 
 def test_shared_memory_starts_as_nan():
@@ -284,7 +284,7 @@ from kernels import kernel
 
 def key():
     keep._toolchain.cache_clear()
-    return keep.cache_key(lower(kernel)[1], Watch("counts", hooks.seen)), keep.cache_key(lower(kernel)[1], None)
+    return keep.cache_key(lower(kernel)[1], Watch("counts", hooks.seen, log_type=1)), keep.cache_key(lower(kernel)[1], None)
 
 assert None not in key() and key() == key()
 folder = Path(matmul_course.__file__).parent
@@ -312,7 +312,7 @@ def test_a_watch_from_no_file_is_not_kept():
     names = {}
     exec("def seen(array, index, *args): return index", names)
     unit = lower(body("x[t] = 1"))[1]
-    assert cache_key(unit, None) and cache_key(unit, Watch("counts", names["seen"])) is None
+    assert cache_key(unit, None) and cache_key(unit, Watch("counts", names["seen"], log_type=1)) is None
 
 TWO = """
 import sys

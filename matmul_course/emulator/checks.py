@@ -4,25 +4,32 @@
 
 # %% auto #0
 __all__ = ['OUT_OF_BOUNDS', 'RACING', 'BARRIER_MISSED', 'NOT_UNIFORM', 'ERROR_SIZE', 'STOPPED', 'CHECKS', 'LOAD', 'STORE',
-           'UPDATE', 'ATOMIC', 'in_bounds', 'checked_index', 'sizes_of', 'go_on', 'Check']
+           'UPDATE', 'ATOMIC', 'light_inline', 'in_bounds', 'checked_index', 'sizes_of', 'go_on', 'Check']
 
 # %% ../../nbs/emulator/07_checks.ipynb #emulator-07-checks-003
 import ast, math
+from collections.abc import Callable
 from typing import Any
 from llvmlite import ir
-from numba import types
+from numba import njit, types
 from numba.core.errors import TypingError
 from numba.extending import intrinsic, overload
 from .source import call_of, expression, holds, loaded, statements
 from .warps import meet
 from .lowering import Unit, shown
-from .rules import inner_jit
 
 # %% ../../nbs/emulator/07_checks.ipynb #emulator-07-checks-009
 OUT_OF_BOUNDS, RACING, BARRIER_MISSED, NOT_UNIFORM = 1, 2, 3, 4
 ERROR_SIZE = 8
 
-@inner_jit
+_LIGHT = dict(forceinline=True, _nrt=False)
+
+def light_inline(fn: Callable) -> Any:
+    """Compile a function that makes no array, for others to inline. Without reference counts: those
+    of an error record would take six times as long as the checks."""
+    return njit(error_model="numpy", no_cfunc_wrapper=True, **_LIGHT)(fn)
+
+@light_inline
 def in_bounds(i, n, axis, site, t, err):
     "The index `i` of an axis of size `n`. If it is outside, a record in `err` and an IndexError."
     if 0 <= i < n: return i
@@ -48,17 +55,18 @@ def _checked_text(index, ndim):
     return f"({''.join(part + ', ' for part in parts)})"
 
 def checked_index(shape, index, site, t, err):
-    "In compiled code: `index`, each of its numbers checked against `shape`."
+    "In compiled code: `index`, each of its numbers checked against `shape`. In Python, as it is."
+    return index
 
 def sizes_of(array):
     "In compiled code: the sizes that the indices of an array, or of a tuple, must stay below."
 
-@overload(checked_index, jit_options=dict(forceinline=True))
+@overload(checked_index, jit_options=_LIGHT)
 def _checked_index_typed(shape, index, site, t, err):
     check = f"lambda shape, index, site, t, err: {_checked_text(index, shape.count)}"
     return eval(check, dict(_inside=in_bounds))
 
-@overload(sizes_of, jit_options=dict(forceinline=True))
+@overload(sizes_of, jit_options=_LIGHT)
 def _sizes_of_typed(array):
     if isinstance(array, types.Array): return lambda array: array.shape
     return lambda array: (len(array),)
@@ -75,13 +83,13 @@ def _word_of_host(typing, err):
         return builder.load_atomic(place, "monotonic", 8)
     return types.int64(err), build
 
-@inner_jit
+@light_inline
 def go_on(err):
     "In a loop: an IndexError if the host has ended the kernel."
     if _word_of_host(err): raise IndexError("ended by the host")
 
 # what the emitted text calls
-CHECKS = dict(_inside=in_bounds, _at=checked_index, _shape=sizes_of, _go_on=go_on,
+CHECKS = dict(_at=checked_index, _shape=sizes_of, _go_on=go_on,
               _meet=meet)
 
 # %% ../../nbs/emulator/07_checks.ipynb #emulator-07-checks-016g
@@ -111,76 +119,14 @@ class _LongLoops:
 # %% ../../nbs/emulator/07_checks.ipynb #emulator-07-checks-019
 LOAD, STORE, UPDATE, ATOMIC = 1, 2, 3, 4      # what an access does
 
-def _is_special(node): return isinstance(node, ast.Constant) and not isinstance(node.value, int)
-
-def _bounds_text(number, size, axis, site):
-    return f"_inside({number}, {size}, {axis}, {site}, _t, _err)"
-
-def _number_texts(index, kinds):
-    "The texts of the numbers that make up an index, or None if they are not known."
-    if isinstance(index, ast.Tuple):
-        return None if any(map(_is_special, index.elts)) else list(map(ast.unparse, index.elts))
-    kind = kinds.get(index.id) if isinstance(index, ast.Name) else None
-    if isinstance(kind, types.BaseTuple): return [f"{index.id}[{i}]" for i in range(kind.count)]
-    literal = isinstance(index, (ast.BinOp, ast.UnaryOp, ast.Constant)) and not _is_special(index)
-    return [ast.unparse(index)] if isinstance(kind, types.Integer) or literal else None
-
 def _as_call(part):
     "A slice, which stands only in an index, as a call."
     if not isinstance(part, ast.Slice): return part
     ends = [part.lower, part.upper, part.step][:3 if part.step else 2]
     return call_of("slice", [end or ast.Constant(None) for end in ends], part)
 
-def _by_index(unit, loop, items):
-    "`for x in a` -> `items = a`, and a loop over the indices of `items`."
-    unit.original[items] = shown(unit, loop.iter)
-    i = f"{items}_i"
-    made = statements(f"{items} = 0\nfor {i} in range(len({items})): _ = {items}[{i}]", loop)
-    made[0].value, made[1].body[0].targets, made[1].body[1:] = loop.iter, [loop.target], loop.body
-    return made
-
-class _Indices:
-    "Part of `Check`: an index of an array, of a part of it, or with slices."
-    def checked(self, array, index, node, kind, name):
-        "The index with its check around it."
-        text, site = ast.unparse(array), self.site(node, name)
-        new = f"_at({self.shape(text)}, {ast.unparse(index)}, {site}, _t, _err)"
-        if numbers := _number_texts(index, self.kinds):
-            new = ", ".join(self.by_number(text, numbers, node, site, name))
-            if len(numbers) > 1 or isinstance(index, ast.Tuple): new = f"({new},)"
-        return expression(new, node)
-    def seen(self, array, index, node, kind, name):
-        "The index, told to a Watch, which checks it: a profiler goes on after an error."
-        parts = index.elts if isinstance(index, ast.Tuple) else [index]
-        texts = [ast.unparse(_as_call(part)) for part in parts]
-        several = isinstance(index, ast.Tuple) or texts == ["..."]
-        text = f"({''.join(text + ', ' for text in texts)})" if several else texts[0]
-        args = f"{ast.unparse(array)}, {text}, {kind}, {self.site(node, name)}"
-        return expression(f"_seen({args}, _t, _phase, _b, _err, _log)", node)
-    def by_number(self, text, numbers, node, site, name):
-        shape, n, known = self.shape(text), len(numbers), text in self.known
-        if known and n > len(shape):
-            self.unit.refuse(node, f"{name} has {len(shape)} axes, and {n} indices are given")
-        sizes = shape if known else [f"{shape}[{axis}]" for axis in range(n)]
-        return [_bounds_text(i, sizes[axis], axis, site) for axis, i in enumerate(numbers)]
-    def shape(self, text):
-        "The sizes of an array: numbers if they are known, otherwise the text that yields them."
-        if text in self.known: return self.known[text]
-        is_array = isinstance(self.kinds.get(text), types.Array)
-        return f"{text}.shape" if is_array else f"_shape({text})"
-    def checked_slice(self, array, index, node, kind, name):
-        "A slice cannot be handed to a function as text, so its tuple is checked part by part."
-        if not isinstance(index, ast.Tuple): return index
-        if any(map(_is_special, index.elts)):
-            self.unit.refuse(node, "an ellipsis or None beside a slice")
-        for axis, part in enumerate(index.elts):
-            if isinstance(part, ast.Slice): continue
-            size, site = f"{ast.unparse(array)}.shape[{axis}]", self.site(node, name)
-            index.elts[axis] = expression(_bounds_text(ast.unparse(part), size, axis, site), node)
-        return index
-
 # %% ../../nbs/emulator/07_checks.ipynb #emulator-07-checks-021
-class Check(_Indices, _LongLoops, ast.NodeTransformer):
+class Check(_LongLoops, ast.NodeTransformer):
     """Puts a check around each index of a tree, and adds a (line, array) to `sites` for each.
 
     `kinds` are the types of the names. With `watch`, each access is handed to `_seen` instead."""
@@ -206,18 +152,16 @@ class Check(_Indices, _LongLoops, ast.NodeTransformer):
         self.generic_visit(node)
         if isinstance(node.func, ast.Name) and node.func.id.startswith("_atomic_"):
             array, index = node.args[:2]
-            check = self.seen if self.watch else self.checked
-            node.args[1] = check(array, index, node, ATOMIC, shown(self.unit, array))
+            node.args[1] = self.checked(array, index, node, ATOMIC, shown(self.unit, array))
         return node
-    def visit_For(self, node: ast.For) -> Any:
-        "A loop. A Watch hears of the elements of an array only if there is an index."
-        kind = self.kinds.get(getattr(node.iter, "id", ""))
-        known = isinstance(node.iter, ast.Tuple) or kind and not isinstance(kind, types.Array)
-        if not self.watch or known or "_barrier" in loaded(node): return super().visit_For(node)
-        if isinstance(node.iter, ast.Call):
-            if getattr(node.iter.func, "id", "") == "range": return super().visit_For(node)
-            self.unit.refuse(node, "check='races' follows a loop over an array or a range only")
-        return [*map(self.visit, _by_index(self.unit, node, f"_items{len(self.sites)}"))]
+    def visit_For(self, node: ast.For) -> ast.AST:
+        "A loop. A Watch hears of an element only if it has an index."
+        over, kind = ast.unparse(node.iter), self.kinds.get(getattr(node.iter, "id", ""))
+        no_array = isinstance(node.iter, ast.Tuple) or kind and not isinstance(kind, types.Array)
+        if self.watch and not no_array and not over.startswith("range("):
+            what = "races and profiles follow a loop over indices, not one over elements"
+            self.unit.refuse(node, what)
+        return super().visit_For(node)
     def subscript(self, node: ast.Subscript, kind: int) -> Any:
         "`node` with the check around its index. `kind` is what the access does, such as LOAD."
         array, index, name = node.value, node.slice, shown(self.unit, node.value)
@@ -225,14 +169,23 @@ class Check(_Indices, _LongLoops, ast.NodeTransformer):
         if self.is_part(array, index): return self.generic_visit(node)
         if holds(array, ast.Call):
             self.unit.refuse(node, "give the result of a call a name before indexing it")
-        node.value, index = self.visit(array), self.visit(index)
-        parts = index.elts if isinstance(index, ast.Tuple) else [index]
-        has_slice = any(isinstance(part, ast.Slice) for part in parts)
-        # arrays that one thread has for itself are of no interest to a Watch
-        watched = self.watch and ast.unparse(node.value) not in self.unit.local
-        check = self.seen if watched else self.checked_slice if has_slice else self.checked
-        node.slice = check(node.value, index, node, kind, name)
+        node.value = self.visit(array)
+        node.slice = self.checked(node.value, self.visit(index), node, kind, name)
         return node
+    def checked(self, array: ast.expr, index: ast.expr, node: ast.AST, kind: int, name: str) -> Any:
+        "The index in a call that checks it, or tells a Watch of it. `name` is that of the array."
+        parts = index.elts if isinstance(index, ast.Tuple) else [index]
+        texts, text = [ast.unparse(_as_call(part)) for part in parts], ast.unparse(array)
+        if "None" in texts: self.unit.refuse(node, "None in an index")
+        several = isinstance(index, ast.Tuple) or texts == ["..."]
+        indices = f"({''.join(text + ', ' for text in texts)})" if several else texts[0]
+        site = self.site(node, name)
+        # arrays that one thread has for itself are of no interest to a Watch
+        if self.watch and text not in self.unit.local:
+            seen = f"{text}, {indices}, {kind}, {site}, _t, _phase, _b, _err, _log"
+            return expression(f"_seen({seen})", node)
+        shape = self.known.get(text, f"_shape({text})")
+        return expression(f"_at({shape}, {indices}, {site}, _t, _err)", node)
     def is_part(self, array: ast.expr, index: ast.expr) -> bool:
         "Does this take a part of a tuple, or a field of a record?"
         if isinstance(index, ast.Constant) and isinstance(index.value, str): return True

@@ -22,7 +22,6 @@ from numba.core.serialize import dumps
 from platformdirs import user_cache_dir
 from ..tools.files import write_whole
 from .source import current_value, is_jitted, plain, remember
-from .simple import SHARED_LIMIT
 from .lowering import Unit
 from .devices import declared, lower
 from .emit import namespace, translate
@@ -62,22 +61,17 @@ def _folder_of(fn):
     if file.exists(): return str(file.parent)
     raise _Uncacheable(file.name)
 
-def _hooks_of(watch):
-    "The functions that a Watch brings along, with those that they have closed over."
-    found = [plain(f) for f in (watch.seen, watch.rewrite, *watch.names.values()) if f]
-    for fn in found:
-        inner = [plain(cell.cell_contents) for cell in fn.__closure__ or ()]
-        found += filter(inspect.isfunction, inner)
-    return found
-
 def cache_key(unit: Unit, watch: Any, *details) -> str | None:
     """A name for everything that the text of a kernel and its machine code depend on.
 
-    None if something that the kernel reads, or a function of the Watch, has no fingerprint."""
+    None if something that the kernel reads has no fingerprint, or if the Watch does not say of
+    which type its log is: such a Watch may have any functions. All those of another one have to
+    come from the folder of its `seen` or from this one."""
+    if watch and not watch.log_type: return None
     sources = [(s.text, s.name) for s in unit.sources]
     try:
         values = [(fn.__name__, name, _fingerprint(v)) for fn, name, v in unit.reads]
-        hooks = _hooks_of(watch) if watch else []
+        hooks = [watch.seen] if watch else []
         folders = tuple(sorted({_folder_of(fn) for fn in [Unit, *hooks]}))
     except _Uncacheable: return None
     tag = watch and watch.tag
@@ -146,11 +140,8 @@ def compile_for(
 
     `argtypes` are the Numba types of the kernel's arguments, `dims` the numbers of threads of a
     block along x, y and z. A `watch` hears of each access. With `debug`, a division by 0 is an
-    error. Raises ValueError if the kernel declares more shared memory than a block has."""
+    error."""
     tree, unit = lower(fn, argtypes)
-    if (size := unit.shared_bytes()) > SHARED_LIMIT:
-        limit = f"a block has {SHARED_LIMIT}"
-        raise ValueError(f"{fn.__name__}: {size} bytes of static shared memory; {limit}")
     key = cache_key(unit, watch, tuple(map(str, argtypes)), dims, debug)
     text, sites, code = kept(key) or (*translate(tree, unit, argtypes, dims, watch), None)
     if debug: text = text.replace('error_model="numpy"', 'error_model="python"')

@@ -12,12 +12,13 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 import numpy as np
-from numba import njit, types
+from numba import types
 from numba.extending import overload
 from .extras import CudaVector
-from .simple import SHARED_LIMIT, to_dtype
+from .simple import SHARED_LIMIT
 from .lowering import Unit
-from .checks import ATOMIC, LOAD, RACING, checked_index, sizes_of
+from .checks import (
+    ATOMIC, LOAD, RACING, checked_index, light_inline, sizes_of)
 
 # %% ../../nbs/emulator/11_races.ipynb #emulator-11-races-008
 def elements_of(array, index, kind):
@@ -56,7 +57,7 @@ def watcher(note: Callable) -> Callable:
     """What a watched kernel calls for each access: `note` hears of it, and the index is returned.
 
     `note` is a compiled function of (address, bytes, kind, site, thread, phase, block, log)."""
-    @njit(error_model="numpy")
+    @light_inline
     def seen(array, index, kind, site, t, phase, block, err, log):
         inside = checked_index(sizes_of(array), index, site, t, err)
         elements, size = elements_of(array, inside, kind)
@@ -79,14 +80,14 @@ class Watch:
 WRITER, READER, LATER_READER, ADDER, LATER_ADDER = range(5)  # an adder is a thread with an atomic
 RECORDS = 5
 
-@njit(error_model="numpy")
+@light_inline
 def find_root(address, roots):
     "The row of `roots` (first address, end, item size, first cell, 1 if shared), or -1 for none."
     for r in range(len(roots)):
         if roots[r, 0] <= address < roots[r, 1]: return r
     return -1
 
-@njit(error_model="numpy")
+@light_inline
 def _apart(phase, who, record, shared):
     "May an access now and an earlier one come in either order?"
     earlier, other, site = record
@@ -100,7 +101,7 @@ def between(block: int, t: int, other_block: int, other: int) -> str:
     if block != other_block: return "between blocks"
     return "within a warp" if t >> 5 == other >> 5 else "between warps"
 
-@njit(error_model="numpy")
+@light_inline
 def clash(cell, kind, phase, who, shared):
     "The record of a cell, 0 to 4, that this access races with; -1 for none."
     for k in range(RECORDS):
@@ -110,7 +111,7 @@ def clash(cell, kind, phase, who, shared):
         if _apart(phase, who, cell[k], shared): return k
     return -1
 
-@njit(error_model="numpy")
+@light_inline
 def keep_access(cell, kind, site, phase, who, shared):
     "Write this access into its record of the cell."
     k = READER if kind == LOAD else ADDER if kind == ATOMIC else WRITER
@@ -120,7 +121,7 @@ def keep_access(cell, kind, site, phase, who, shared):
         k += 1                                      # LATER_READER, LATER_ADDER
     cell[k, 0], cell[k, 1], cell[k, 2] = phase, who, site
 
-@njit(error_model="numpy")
+@light_inline
 def _note_race(address, size, kind, site, t, phase, block, log):
     "Compare an access with the records of its cells, and add it to them."
     roots, cells, err = log
@@ -148,11 +149,10 @@ def root_rows(unit: Unit, args: tuple[Any, ...]) -> np.ndarray:
               for low, high in [np.lib.array_utils.byte_bounds(a)]]
     return np.array(shared + passed, np.int64).reshape(-1, 5)
 
-def _grain(d):
-    "The most bytes that divide the place of every number in an element, and its size."
-    d = to_dtype(d.dtype) if isinstance(d, CudaVector) else d.base
-    parts = [math.gcd(_grain(part), at) for part, at, *_ in (d.fields or {}).values()]
-    return math.gcd(d.itemsize // (2 if d.kind == "c" else 1), *parts)
+def _cell_size(d, unit):
+    "The bytes of a cell: those of an element, but 1 if an access may touch a part of one."
+    if isinstance(d, CudaVector) or d.fields or d.kind == "c": return 1
+    return 1 if any(".view(" in s.text for s in unit.sources) else d.itemsize
 
 def _arrays_in(args):
     "The arrays among arguments, those in tuples included."
@@ -162,11 +162,11 @@ def _arrays_in(args):
 def _race_log(unit, args, err):
     "Tables of `_note_race`: cells for each array, those of an array after the last one's."
     arrays = _arrays_in(args)
-    roots, shared = root_rows(unit, arrays), [_grain(d) for _, d in unit.shared.values()]
-    size = roots[:, 2] * roots[:, 3]
-    roots[:, 2] = [min(shared, default=0)] * len(shared) + [_grain(a.dtype) for a in arrays]
-    if any(".view(" in s.text for s in unit.sources): roots[:, 2] = 1
-    cells = size // roots[:, 2]
+    roots, shared = root_rows(unit, arrays), [_cell_size(d, unit) for _, d in unit.shared.values()]
+    cells = roots[:, 2] * roots[:, 3]
+    least = [min(shared)] * len(shared) if shared else []         # windows of one memory
+    roots[:, 2] = least + [_cell_size(a.dtype, unit) for a in arrays]
+    cells //= roots[:, 2]
     roots[:, 3] = np.cumsum(cells) - cells
     return roots, np.zeros((cells.sum(), RECORDS, 3), np.int64), err
 

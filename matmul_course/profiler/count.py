@@ -8,11 +8,11 @@ __all__ = ['MOST_OUTSIDE', 'Counted', 'TraceCounter']
 # %% ../../nbs/profiler/5_count.ipynb #profiler-5-count-003
 from collections import namedtuple
 import numpy as np
-from ..emulator.checks import LOAD
+from ..emulator.checks import LOAD, light_inline
 from ..emulator.races import clash, find_root, keep_access
 from .follow import BRANCH, ENTER, TURN
 from .trace import OUTSIDE_INDEX, TRACE_ROW, new_log
-from .warp import bank_passes, distinct, light_inline, light_jit
+from .warp import bank_passes, distinct, light_jit
 
 # %% ../../nbs/profiler/5_count.ipynb #profiler-5-count-007
 MOST_OUTSIDE = 2**16 # indices out of bounds that are listed

@@ -12,9 +12,8 @@ import numpy as np
 from numba import typeof, types
 from numba.extending import overload
 from ..emulator.races import Watch, address_of, elements_of
-from ..emulator.checks import sizes_of
+from ..emulator.checks import light_inline, sizes_of
 from .follow import BRANCH, follow
-from .warp import light_inline
 
 # %% ../../nbs/profiler/4_trace.ipynb #profiler-4-trace-006
 OUTSIDE_INDEX = 9 # what a row says of the first number of an index out of bounds; 10 of the next
