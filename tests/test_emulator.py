@@ -65,10 +65,10 @@ def tally(way, seeds, threads=fuzz.THREADS):
     with np.errstate(over="ignore"): return Counter(o for seed in seeds for o in fuzz.compare(seed, way, threads))
 
 def test_random_kernels_emitted_text(examples):
-    found, warps = tally(fuzz.interpreted, range(examples(100))), tally(fuzz.interpreted, range(examples(15)), 40)
-    assert found["equal"] > 150 and found["both diverged"] > 0 and warps["equal"] > 20
+    found, warps = tally(fuzz.interpreted, range(examples(100))), tally(fuzz.interpreted, range(examples(10)), 40)
+    assert found["equal"] > 150 and found["both diverged"] > 0 and warps["equal"] > 15
 
-@pytest.mark.parametrize("threads", [fuzz.THREADS, 40])
+@pytest.mark.parametrize("threads", [fuzz.THREADS, pytest.param(40, marks=pytest.mark.slow)])
 def test_random_kernels_compiled(threads, examples):
     assert tally(fuzz.compiled, range(2000, 2000 + examples(5 if threads < 32 else 1)), threads)["equal"]
 
@@ -172,7 +172,7 @@ def test_what_a_gpu_refuses(grid, block, error, said):
 
 def test_shared_memory_has_a_limit():
     static = body("s = cuda.shared.array((100, 200), float32)", "s[0, t] = 1")
-    with pytest.raises(ValueError, match="80000 bytes of static and 0 of dynamic shared memory; a block has 49152"): launch(static, 1, 4, np.zeros(4))
+    with pytest.raises(ValueError, match="80000 bytes of static and 0 of dynamic .*a block has 49152"): launch(static, 1, 4, np.zeros(4))
     with pytest.raises(ValueError, match="49153"): launch(body("x[t] = 1"), 1, 4, np.zeros(4), shared=49153)
 
 def test_shared_memory_starts_as_nan():

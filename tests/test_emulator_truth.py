@@ -256,7 +256,8 @@ def test_debug_finds_a_division_by_zero():
     x, o = np.array([1, 1, 0, 1]), np.zeros(4)
     cuda.jit(kernel)[4, 1](x, o)
     assert o.tolist() == [1, 1, 0, 1]
-    with pytest.raises(ZeroDivisionError, match=r"k, block \(2, 0, 0\): .*zero"): cuda.jit(kernel, debug=True, opt=False)[4, 1](x, o)
+    with pytest.raises(ZeroDivisionError, match=r"k, block \(2, 0, 0\): .*zero"):
+        cuda.jit(kernel, debug=True, opt=False)[4, 1](x, o)
 
 @pytest.mark.skipif(os.name == "nt", reason="the buffer of C is flushed by its own library")
 def test_lines_of_print_are_whole(capfd):
@@ -278,7 +279,8 @@ def test_errors_name_the_line():
     with pytest.raises(Unsupported, match=r"k, line 2: a shape of \(\[2, 3\],\)"):
         launch(define("def k(o):\n    s = cuda.shared.array(N, float32)\n", N=[2, 3]), 1, 1, np.ones(1))
     with pytest.raises(TypeError, match=r"k, line 4: o\[i\] = 1"):
-        launch(define("def k(o):\n    i = 0\n    for j in range(2):\n        o[i] = 1\n        cuda.syncthreads()\n        i += .5\n"), 1, 1, np.ones(1))
+        lines = "i = 0", "for j in range(2):", "    o[i] = 1", "    cuda.syncthreads()", "    i += .5"
+        launch(define("def k(o):\n" + "".join(f"    {line}\n" for line in lines)), 1, 1, np.ones(1))
     kernel = define("def k(o): o[0] = 2\n")
     kernel.__name__ = "renamed"
     launch(kernel, 1, 1, o := np.ones(1))

@@ -77,7 +77,7 @@ class Untyped(TypingError, TypeError):
     "A kernel makes no sense for the types of its arguments. It is Numba's error and a TypeError."
 
 # %% ../../nbs/emulator/06_inference.ipynb #emulator-06-inference-024
-_VIEWS = {"array.reshape", "array.view", "array.transpose"}
+_VIEW_METHODS = {"array.reshape", "array.view", "array.transpose"}
 _METHODS = {"max", "min", "dot", "sort", "nonzero", "tobytes"}
 _BY_ELEMENT = {"binop", "inplace_binop", "unary", "arrayexpr"}
 
@@ -93,7 +93,7 @@ def _is_whole(statement, kinds):
     if value.op != "call": return made and value.op in _BY_ELEMENT
     callee = kinds[parts["func"].name]
     key = getattr(callee, "typing_key", None)
-    is_view = isinstance(callee, types.Dispatcher) or isinstance(key, str) and key in _VIEWS
+    is_view = isinstance(callee, types.Dispatcher) or isinstance(key, str) and key in _VIEW_METHODS
     return made and not is_view or key is print and any(map(is_array, parts["args"]))
 
 def refuse_whole_arrays(unit: Unit, blocks: dict, kinds: dict[str, types.Type]) -> None:

@@ -18,7 +18,8 @@ from typing import Any
 
 # %% ../../nbs/emulator/02_source.ipynb #emulator-02-source-007
 class Unsupported(NotImplementedError): "A kernel uses something that is not emulated."
-class BarrierError(RuntimeError): "Only a part of a block reaches a barrier."
+class BarrierError(RuntimeError):
+    "Only a part of a block reaches a barrier, or of the lanes that a mask names, a call of a warp."
 class RaceError(RuntimeError):
     "Two threads touch one element, one of them writes, and no barrier stands between them."
 
