@@ -27,11 +27,13 @@ RACES = {
     "tiles, the second barrier lost*": (WARPS, STEP),
     "tiles, the first barrier lost": (WARPS, [*STEP[:2], STEP[3], STEP[2]]),
     "tiles, two buffers and one barrier": (NONE, [
-        "for k in range(4):", "    s[32 * (k % 2) + t] = x[32 * k + t]", "    cuda.syncthreads()", "    y[t] += s[32 * (k % 2) + 31 - t]"], 1, 32),
+        "for k in range(4):", "    s[32 * (k % 2) + t] = x[32 * k + t]",
+        "    cuda.syncthreads()", "    y[t] += s[32 * (k % 2) + 31 - t]"], 1, 32),
     "tree*": (NONE, ["s[t] = x[t]", "n = 32", "cuda.syncthreads()", *HALVE, "    n //= 2", "    cuda.syncthreads()"]),
     "tree without barriers": (LANES, ["s[t] = x[t]", "n = 32", "cuda.syncthreads()", *HALVE, "    n //= 2"]),
     "tree, the barrier before it lost": (WARPS, ["s[t] = x[t]", "if t < 32: s[t] += s[t + 32]"]),
-    "tree, the warp's part in step": (LANES, ["s[t] = x[t]", "cuda.syncthreads()", "if t < 16:", "    s[t] += s[t + 16]", "    s[t] += s[t + 8]"]),
+    "tree, the warp's part in step": (LANES, [
+        "s[t] = x[t]", "cuda.syncthreads()", "if t < 16:", "    s[t] += s[t + 16]", "    s[t] += s[t + 8]"]),
     "one writes, all read": (LANES, ["if t == 0: s[0] = 1", "y[t] = s[0]"]),
     "one of the second warp writes, all read": (WARPS, ["if t == 32: s[0] = 1", "y[t] = s[0]"]),
     "one writes, all read behind a barrier": (NONE, ["if t == 0: s[0] = 1", "cuda.syncthreads()", "y[t] = s[0]"]),
@@ -65,9 +67,11 @@ RACES = {
     "every block writes the same element*": (BLOCKS, ["if t == 0: x[0] = 1"], 4),
     "every block its own part": (NONE, ["x[cuda.grid(1)] = x[cuda.grid(1)] + 1"], 2),
     "blocks share what they read": (NONE, ["y[cuda.grid(1)] = x[0] + x[t]"], 2),
-    "the halo of the next block": (BLOCKS, ["i = cuda.grid(1)", "if t == 63: y[i] = x[(i + 1) % 128]", "cuda.syncthreads()", "x[i] = 1"], 2),
+    "the halo of the next block": (BLOCKS, [
+        "i = cuda.grid(1)", "if t == 63: y[i] = x[(i + 1) % 128]", "cuda.syncthreads()", "x[i] = 1"], 2),
     "atomics of all blocks": (NONE, ["cuda.atomic.add(x, t % 4, 1)"], 4),
-    "atomics and a read by the last block": (BLOCKS, ["cuda.atomic.add(x, 0, 1)", "cuda.syncthreads()", "if cuda.grid(1) == 64: y[0] = x[0]"], 2),
+    "atomics and a read by the last block": (BLOCKS, [
+        "cuda.atomic.add(x, 0, 1)", "cuda.syncthreads()", "if cuda.grid(1) == 64: y[0] = x[0]"], 2),
     "shared memory of two blocks": (NONE, ["s[t] = t"], 2),
     "a barrier does not order blocks": (BLOCKS, ["cuda.syncthreads()", "if t == 0: x[0] += 1", "cuda.syncthreads()"], 2),
     "a barrier in a branch of all": (NONE, ["s[t] = 1", "if y.size > 9: cuda.syncthreads()", "y[t] = s[63 - t]"]),
@@ -76,7 +80,8 @@ RACES = {
     "a device function writes": (LANES, ["put(s, 0, t)"]),
     "a device function with a barrier": (NONE, ["put_and_wait(s, t, 1)", "y[t] = s[63 - t]"]),
     "one array under two names": (LANES, ["x[t] = 1", "alias[(t + 1) % 64] = 2"]),
-    "continue behind a barrier": (NONE, ["for k in range(3):", "    cuda.syncthreads()", "    if t % 2: continue", "    s[t] = k", "    y[t] = s[t]"]),
+    "continue behind a barrier": (NONE, [
+        "for k in range(3):", "    cuda.syncthreads()", "    if t % 2: continue", "    s[t] = k", "    y[t] = s[t]"]),
 }
 HEAD = "def k(x, y, z, w, c, alias):\n    t = cuda.threadIdx.x\n    s = cuda.shared.array(64, float64)\n"
 

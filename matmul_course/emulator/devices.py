@@ -20,13 +20,13 @@ from numba.extending import intrinsic
 from .source import (
     DeviceName, assign, call_of, expression, holds, is_jitted, parameters, plain,
     read_source, read_tree, statements, stored, under)
-from .extras import Vector
-from .simple import blank
+from .extras import CudaVector
+from .simple import blank, dtype_text
 from .lowering import (
-    CONTEXT, Lower, Unit, dtype_text, global_value, holds_barrier)
+    CONTEXT, Lower, Unit, global_value, holds_barrier)
 
 # %% ../../nbs/emulator/05_devices.ipynb #emulator-05-devices-008
-def array_text(shape: tuple | str, d: np.dtype | Vector) -> str:
+def array_text(shape: tuple | str, d: np.dtype | CudaVector) -> str:
     "The text that makes an array which nobody has written yet."
     if d.kind == "V":
         all_ones = f"_np.full({math.prod(shape) * d.itemsize}, 255, _np.uint8)"

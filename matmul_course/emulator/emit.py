@@ -11,8 +11,9 @@ from typing import Any
 from numba import types
 from numba.np.numpy_support import as_dtype
 from .source import loaded, parameters, stored
-from .extras import Vector
-from .lowering import Unit, dtype_text
+from .extras import CudaVector
+from .simple import dtype_text
+from .lowering import Unit
 from .devices import array_text
 from .inference import infer, names_of
 from .checks import BARRIER_MISSED, CHECKS, Check
@@ -26,7 +27,7 @@ def _text_of(s):             # `_slots(value)` is the array of the slots of all 
 def _lines_of(stmts): return [line for s in stmts for line in _text_of(s).split("\n")]
 def _indented(lines): return ["    " + line for line in lines]
 
-_SEVERAL = types.UniTuple, Vector
+_SEVERAL = types.UniTuple, CudaVector
 
 def _slot_texts(name, kind):
     "What makes the slots of a name, what stands in the slot of a thread, and what stores into it."
@@ -38,7 +39,7 @@ def _slot_texts(name, kind):
     # one more than there are threads: `take` finds there what a lane hears from nobody
     if not isinstance(kind, _SEVERAL):
         return f"{of} = {array_text('_nt + 1', as_dtype(kind))}", f"{of}[_t]", f"{of}[_t] = {name}"
-    vector = isinstance(kind, Vector)
+    vector = isinstance(kind, CudaVector)
     parts = [f".{p}" for p in kind.parts] if vector else [f"[{i}]" for i in range(kind.count)]
     slots = ", ".join(f"{of}[_t, {i}]" for i in range(len(parts)))
     return (f"{of} = {array_text(f'(_nt, {len(parts)})', as_dtype(kind.dtype))}",

@@ -23,14 +23,14 @@ from .run import Kernel
 
 # %% ../../nbs/emulator/14_host.ipynb #emulator-14-host-007
 _TOLD = set("shape dtype ndim size strides nbytes itemsize flags".split())
-_VIEWS = {"ravel", "view", "reshape"}
+_OTHER_VIEWS = {"ravel", "view", "reshape"}
 
 class _HiddenArray:
     "What a device array tells without a copy, and other views of the same memory."
     def __init__(self, memory): self._memory = memory
     def __getattr__(self, name):
         if name in _TOLD: return getattr(self._memory, name)
-        if name not in _VIEWS: raise AttributeError(f"a device array has no {name}")
+        if name not in _OTHER_VIEWS: raise AttributeError(f"a device array has no {name}")
         return lambda *args, stream=0, **options: DeviceArray(
             getattr(self._memory, name)(*args, **options))
     T = property(lambda self: self.transpose())

@@ -16,9 +16,9 @@ from numba.core import compiler as numba_compiler, typed_passes
 from numba.core.errors import TypingError
 from numba.core.registry import cpu_target
 from .source import bindings, parameters, remember, stored
-from .extras import Vector, make_vector
+from .extras import NUMERIC, VECTORS, CudaVector, make_vector
 from .warps import ballot, same_value, take
-from .simple import ATOMICS
+from .simple import ATOMICS, dtype_text
 from .lowering import CONTEXT, Unit
 from .rules import by_rules, inner_jit
 
@@ -26,12 +26,15 @@ from .rules import by_rules, inner_jit
 _slots = inner_jit(lambda value: np.full(1, value))     # an array of what lanes leave for others
 _ATOMICS = {f"_atomic_{n}": inner_jit(f.py_func) for n, f in ATOMICS.items()}
 
+_ADDED = {dtype_text(vector): vector for vector in VECTORS.values()}
+_ADDED |= {f"_{name}": function for name, function in NUMERIC.items()}
+
 def names_of(unit: Unit) -> dict[str, Any]:
     "What a lowered kernel may read: the globals that it brought along, NumPy, types, atomics."
     own = dict(__name__=__name__, _np=np, _njit=by_rules, _int32=types.int32, _int64=types.int64,
                _uint32=types.uint32, _take=take, _same_value=same_value, _ballot=ballot,
                _slots=_slots, _make_vector=make_vector)
-    return own | _ATOMICS | unit.env
+    return own | _ADDED | _ATOMICS | unit.env
 
 def _define(names, functions, file):
     "Functions from their trees, the last as it is, the others for compiled code to call."
@@ -109,7 +112,7 @@ def infer(
     given = dict.fromkeys([*CONTEXT, *unit.votes, "_nt"], types.int64)
     given |= {"_err": types.int64[::1], **dict(zip(parameters(tree), argtypes))}
     for name, (shape, d) in (unit.shared | unit.local).items():
-        element = d if isinstance(d, Vector) else numba.from_dtype(d)
+        element = d if isinstance(d, CudaVector) else numba.from_dtype(d)
         given[name] = types.Array(element, len(shape), "C")
     probe, listing = copy.deepcopy(tree), f"<{tree.name}>"
     probe.args.args = [ast.arg(name) for name in given]

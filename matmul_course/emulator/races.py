@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numba import types
 from numba.extending import overload
-from .extras import Vector
+from .extras import CudaVector
 from .simple import SHARED_LIMIT
 from .lowering import Unit
 from .checks import (
@@ -151,7 +151,7 @@ def root_rows(unit: Unit, args: tuple[Any, ...]) -> np.ndarray:
 
 def _cell_size(d, unit):
     "The bytes of a cell: those of an element, but 1 if an access may touch a part of one."
-    if isinstance(d, Vector) or d.fields or d.kind == "c": return 1
+    if isinstance(d, CudaVector) or d.fields or d.kind == "c": return 1
     return 1 if any(".view(" in s.text for s in unit.sources) else d.itemsize
 
 def _arrays_in(args):

@@ -20,7 +20,8 @@ from numba.np.numpy_support import as_dtype
 from .source import (
     BarrierError, RaceError, Unsupported, kernel_function, read_source)
 from .warps import APART
-from .simple import SHARED_LIMIT, THREAD_LIMIT, Sizes, checked_launch, position
+from .simple import (
+    SHARED_LIMIT, THREAD_LIMIT, Sizes, checked_launch, position)
 from .checks import (
     BARRIER_MISSED, ERROR_SIZE, NOT_UNIFORM, OUT_OF_BOUNDS, RACING, STOPPED)
 from .devices import best_signature

@@ -4,10 +4,10 @@
 
 # %% auto #0
 __all__ = ['BLOCK_CALLS', 'ATOMICS', 'GRID_LIMIT', 'BLOCK_LIMIT', 'THREAD_LIMIT', 'SHARED_LIMIT', 'Sizes', 'as_generator',
-           'as_numba', 'to_dtype', 'blank', 'checked_launch', 'position', 'SimpleCuda', 'launch_simply']
+           'as_numba', 'to_dtype', 'dtype_text', 'blank', 'checked_launch', 'position', 'SimpleCuda', 'launch_simply']
 
 # %% ../../nbs/emulator/03_simple.ipynb #emulator-03-simple-003
-import ast, inspect, math, sys
+import ast, inspect, math, re, sys
 from collections.abc import Callable, Iterator, Sequence
 from types import FunctionType, SimpleNamespace
 from typing import Any
@@ -17,7 +17,7 @@ from numba.np.numpy_support import as_dtype
 from ..tools.arguments import as_whole
 from .source import (
     BarrierError, expression, is_cuda, kernel_function, plain, read_source, read_tree, used)
-from .extras import NUMERIC, VECTORS, Vector
+from .extras import NUMERIC, VECTORS, CudaVector
 from .warps import WARP_CALLS, same_value, take
 
 # %% ../../nbs/emulator/03_simple.ipynb #emulator-03-simple-008
@@ -55,11 +55,16 @@ def as_numba(value: Any) -> Any:
     foreign = hasattr(value, "cast_python_value") and not isinstance(value, types.Type)
     return getattr(types, str(value)) if foreign else value
 
-def to_dtype(d: Any) -> np.dtype | Vector:
-    "NumPy's dtype for a type, or for anything that NumPy takes for one. A Vector stays what it is."
+def to_dtype(d: Any) -> np.dtype | CudaVector:
+    "NumPy's dtype for a type, or for what NumPy takes for one. A CudaVector stays what it is."
     d = as_numba(d)
-    if isinstance(d, Vector): return d
+    if isinstance(d, CudaVector): return d
     return as_dtype(d) if isinstance(d, types.Type) else np.dtype(d)
+
+def dtype_text(d: np.dtype | CudaVector) -> str:
+    "The text of a dtype, for the emitted text, which has a name of ours for what NumPy has none."
+    if d.kind == "V": return "_dtype_" + re.sub(r"\W", "_", str(d))
+    return f"_np.{'bool_' if d.kind == 'b' else d.name}"
 
 def blank(dtype: np.dtype) -> Any:
     "What uninitialised memory of this dtype holds: a value that stands out."
