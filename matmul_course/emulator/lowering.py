@@ -94,8 +94,6 @@ _GEOMETRY = {f"{name}.{axis}": f"_{letter}{axis}" for name, letter in _LETTERS.i
 # what a device function is given in addition to its own arguments: where its thread is, the
 # number of the thread, the error record, the phase between barriers, the block, the log of a Watch
 CONTEXT = [*_GEOMETRY.values(), "_t", "_err", "_phase", "_b", "_log"]
-
-
 # threads run in turn, so there is nothing to wait for
 _FENCES = {"threadfence", "threadfence_block", "threadfence_system"}
 

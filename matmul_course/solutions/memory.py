@@ -190,7 +190,8 @@ move_a_dot = Exercise(
 QUESTIONS = Questions(
     lines_of_row_and_column=Question(
         "A (256, 256) matrix of float32 is stored row by row from the edge of a line on, and a "
-        "cache line has 64 bytes. How many lines hold one row, and how many one column?", (256 * 4 // 64, 256),
+        "cache line has 64 bytes. How many lines hold one row, and how many one column?",
+        (256 * 4 // 64, 256),
         "Sixteen neighbours of a row share a line; the numbers of a column lie 1,024 bytes apart."),
     innermost_of_the_fastest=Question(
         "Which loop is innermost in the two fastest orders?", "j",

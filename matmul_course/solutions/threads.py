@@ -154,8 +154,8 @@ def _row_cases():
 
 rows_in_parallel = Exercise(
     "**Rows in parallel.** Add `a @ b` to `c`, all of float64, with the three loops of lesson 07's "
-    "`ikj`. Make exactly one of them a `prange` loop, chosen so that no two of its iterations write "
-    "to the same entry of `c`.",
+    "`ikj`. Make exactly one of them a `prange` loop, chosen so that no two of its iterations "
+    "write to the same entry of `c`.",
     _row_cases, right=[rows_of_c, whole_rows],
     wrong=[terms_in_parallel, innermost_in_parallel, nobody_called, c_forgotten, rest_forgotten],
     ways=(Way(_watched, writes_last=True),),

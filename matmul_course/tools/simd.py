@@ -233,7 +233,7 @@ def _lane_sums(b, vectors):
 # %% ../../nbs/tools/simd.ipynb #simd-031
 @intrinsic(prefer_literal=True)
 def prefetch(typing, a, i, j, rows=1, vectors=1, level=1):
-    "In compiled code: ask for the cache line in which each vector of a block begins, into L1 or L2."
+    "In compiled code: ask for the line in which each vector of a block begins, into L1 or L2."
     def emit(context, b, signature, args):
         m = _Matrix(context, b, a, args[0])
         for p in sum(m.places(args, rows, vectors), []):
