@@ -172,20 +172,20 @@ class Check(_LongLoops, ast.NodeTransformer):
         node.value = self.visit(array)
         node.slice = self.checked(node.value, self.visit(index), node, kind, name)
         return node
-    def checked(self, array: ast.expr, index: ast.expr, node: ast.AST, kind: int, name: str) -> Any:
+    def checked(self, array: ast.expr, index: ast.expr, at: ast.expr, kind: int, name: str) -> Any:
         "The index in a call that checks it, or tells a Watch of it. `name` is that of the array."
         parts = index.elts if isinstance(index, ast.Tuple) else [index]
         texts, text = [ast.unparse(_as_call(part)) for part in parts], ast.unparse(array)
-        if "None" in texts: self.unit.refuse(node, "None in an index")
+        if "None" in texts: self.unit.refuse(at, "None in an index")
         several = isinstance(index, ast.Tuple) or texts == ["..."]
         indices = f"({''.join(text + ', ' for text in texts)})" if several else texts[0]
-        site = self.site(node, name)
+        site = self.site(at, name)
         # arrays that one thread has for itself are of no interest to a Watch
         if self.watch and text not in self.unit.local:
             seen = f"{text}, {indices}, {kind}, {site}, _t, _phase, _b, _err, _log"
-            return expression(f"_seen({seen})", node)
+            return expression(f"_seen({seen})", at)
         shape = self.known.get(text, f"_shape({text})")
-        return expression(f"_at({shape}, {indices}, {site}, _t, _err)", node)
+        return expression(f"_at({shape}, {indices}, {site}, _t, _err)", at)
     def is_part(self, array: ast.expr, index: ast.expr) -> bool:
         "Does this take a part of a tuple, or a field of a record?"
         if isinstance(index, ast.Constant) and isinstance(index.value, str): return True
