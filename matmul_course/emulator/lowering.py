@@ -195,15 +195,13 @@ class _Names:
         own = {n.id for n in ast.walk(node) if isinstance(n, ast.Name)} & self.local
         known = {n: v for n in own if (v := self.once(n)) is not None}
         known |= {n: a for n in own if (a := self.unit.arrays.get(self.final_name(n)))}
-        if own - set(known):
-            self.refuse(node, f"`{ast.unparse(node)}` must be known when the kernel is compiled")
+        unknown = f"`{ast.unparse(node)}` must be known when the kernel is compiled"
+        if own - set(known): self.refuse(node, unknown)
         fn, texts = self.source.fn, {ast.unparse(n) for n in ast.walk(node)} - own
         self.unit.reads += [(fn, text, value) for text in sorted(texts)
                             if (value := current_value(fn, text)) is not None]
         try: return eval(ast.unparse(node), self.env | known)
-        except Exception as e:
-            text = f"`{ast.unparse(node)}` must be known when the kernel is compiled"
-            self.refuse(node, f"{text} ({e})")
+        except Exception as e: self.refuse(node, f"{unknown} ({e})")
     def final_name(self, name):
         "The name in the lowered tree, also for a parameter that stands for a name of the caller."
         return getattr(self.arguments.get(name), "id", None) or self.rename(name)
