@@ -49,7 +49,6 @@ RACES = {
     "slices apart": (NONE, ["x[2 * t:2 * t + 2] = 1"]),
     "slices that overlap": (LANES, ["x[t:t + 2] = 1"]),
     "slices with a step": (NONE, ["x[t::64] = 1"]),
-    "an update of a slice": (LANES, ["s[0:2] += 1"]),
     "rows of a warp": (LANES, ["w[t // 32] = 1"]),
     "rows of a thread*": (NONE, ["w[t] = 1", "w[t, 1:] = 2"]),
     "a column of all": (LANES, ["w[:, 0] = 1"]),
