@@ -7,6 +7,14 @@ from matmul_course.emulator.host import Cuda
 from matmul_course.profiler import profile
 
 cuda = Cuda()
+
+@pytest.fixture(autouse=True)
+def listening():
+    "Where a shell has started all of this in the background, Python does not listen to Ctrl-C, and the kernels here would never end."
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before or signal.SIG_DFL)
+
 READS, COUNTS, WAITS, CALLS, BLOCKS = range(5)
 
 @cuda.jit(device=True)
@@ -57,8 +65,10 @@ def test_a_watched_launch_and_a_profile_can_be_stopped():
         assert interrupted(run, COUNTS) < 0.9
 
 SCRIPT = """
+import signal
 import numpy as np
 from matmul_course.emulator import launch
+signal.signal(signal.SIGINT, signal.default_int_handler)
 def kernel(x, ever):
     while ever: x[0] += 1
 x = np.zeros(1)

@@ -33,7 +33,7 @@ Conflict = namedtuple("Conflict", "block phase array index threads blocks lines 
 # An index outside of its array, and the thread that used it
 OutOfBounds = namedtuple("OutOfBounds", "array index shape block thread line")
 
-@dataclass
+@dataclass(repr=False)
 class KernelProfile:
     "What a kernel asked of memory. Its page shows it line by line."
     kernel: str
@@ -87,7 +87,7 @@ class KernelProfile:
         if found: return draw_request(max(found, key=lambda l: l.per_request))
         raise ValueError(f"line {line}, array {array}: no access; try one of "
             f"{sorted({(l.line, l.array) for l in self.lines})}")
-    def __str__(self): return report_text(self)
+    def __repr__(self): return report_text(self)
     def _repr_html_(self): return report_page(self)
 
 # %% ../../nbs/profiler/9_result.ipynb #profiler-9-result-009
