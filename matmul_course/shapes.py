@@ -178,7 +178,7 @@ def _fill_wide(a, b, c):
     "c = a @ b, rows of b shared out to the threads, 32 or 64 at a time."
     (R, V), n = wide_tile(len(a)), numba_threads()
     if len(a) == 1: return _row(a, in_rows(b), c, n)
-    depth = 32 if R == 2 else 64
+    depth = 32 if R == 2 or b.strides[0] > 4096 else 64
     _wide(R, V)(a, in_rows(b), c, min(n, -(-len(b) // depth)), depth)
 
 @rung("wide", takes="numpy")
@@ -210,7 +210,7 @@ RULES = (
     Rule("small", lambda M, K, N, threads: (threads == 1 or M * K * N <= ONE_THREAD)
          and (K * N <= UNPACKED or M <= 32 and K * N < LARGE),
          "B is used where it lies; there is one thread, or too little work to share"),
-    Rule("wide", lambda M, K, N, threads: M <= 32 and N >= 64 and K * N >= LARGE,
+    Rule("wide", lambda M, K, N, threads: M <= 10 and N >= 64 and K * N >= LARGE,
          "few rows do not repay packing B; it is read once, and asked for ahead"),
     Rule("parallel", lambda M, K, N, threads: True,
          "tiles from a packed B, and a block of C for each thread"))

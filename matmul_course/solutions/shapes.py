@@ -96,14 +96,14 @@ def rule_by_rule(M, K, N, threads):
     if N <= 24 and M * K > 2**17 and K >= 256: return "skinny"
     fits = K * N <= 2**16 or K * N < 2**18 and M <= 32
     if fits and (threads == 1 or M * K * N <= 2**19): return "small"
-    return "wide" if M <= 32 and N >= 64 and K * N >= 2**18 else "parallel"
+    return "wide" if M <= 10 and N >= 64 and K * N >= 2**18 else "parallel"
 
 def by_uses(M, K, N, threads):
     numbers_a, numbers_b, uses_a, uses_b = M * K, K * N, N, M
     if numbers_a > 131_072 and uses_a < 25 and not K < 256: return "skinny"
     most = 2**18 - 1 if uses_b < 33 else 2**16
     if numbers_b <= most and (threads < 2 or uses_b * numbers_b <= 2**19): return "small"
-    if uses_b > 32 or N < 64 or numbers_b < 2**18: return "parallel"
+    if uses_b > 10 or N < 64 or numbers_b < 2**18: return "parallel"
     return "wide"
 
 # %% ../../nbs/solutions/10_shapes.ipynb #sol-10-shapes-013
@@ -112,28 +112,28 @@ def uses_swapped(M, K, N, threads):
     if M <= 24 and M * K > 2**17 and K >= 256: return "skinny"
     fits = K * N <= 2**16 or K * N < 2**18 and N <= 32
     if fits and (threads == 1 or M * K * N <= 2**19): return "small"
-    return "wide" if N <= 32 and N >= 64 and K * N >= 2**18 else "parallel"
+    return "wide" if N <= 10 and N >= 64 and K * N >= 2**18 else "parallel"
 
 def few_inner(M, K, N, threads):
     "K was taken for the number of uses; it says how long the sums are"
     if K <= 24 and M * K > 2**17 and K >= 256: return "skinny"
     fits = K * N <= 2**16 or K * N < 2**18 and K <= 32
     if fits and (threads == 1 or M * K * N <= 2**19): return "small"
-    return "wide" if K <= 32 and N >= 64 and K * N >= 2**18 else "parallel"
+    return "wide" if K <= 10 and N >= 64 and K * N >= 2**18 else "parallel"
 
 def small_first(M, K, N, threads):
     "small was asked before skinny; the first rule that holds is taken"
     fits = K * N <= 2**16 or K * N < 2**18 and M <= 32
     if fits and (threads == 1 or M * K * N <= 2**19): return "small"
     if N <= 24 and M * K > 2**17 and K >= 256: return "skinny"
-    return "wide" if M <= 32 and N >= 64 and K * N >= 2**18 else "parallel"
+    return "wide" if M <= 10 and N >= 64 and K * N >= 2**18 else "parallel"
 
 def threads_forgotten(M, K, N, threads):
     "the number of threads was left out; one thread may take a product of any length"
     if N <= 24 and M * K > 2**17 and K >= 256: return "skinny"
     fits = K * N <= 2**16 or K * N < 2**18 and M <= 32
     if fits and M * K * N <= 2**19: return "small"
-    return "wide" if M <= 32 and N >= 64 and K * N >= 2**18 else "parallel"
+    return "wide" if M <= 10 and N >= 64 and K * N >= 2**18 else "parallel"
 
 def both_operands(M, K, N, threads):
     "A and B were counted together; the rules look at one operand at a time"
@@ -141,14 +141,14 @@ def both_operands(M, K, N, threads):
     if N <= 24 and both > 2**17 and K >= 256: return "skinny"
     fits = both <= 2**16 or both < 2**18 and M <= 32
     if fits and (threads == 1 or M * K * N <= 2**19): return "small"
-    return "wide" if M <= 32 and N >= 64 and both >= 2**18 else "parallel"
+    return "wide" if M <= 10 and N >= 64 and both >= 2**18 else "parallel"
 
 def short_rows(M, K, N, threads):
     "the length of a row of C was left out of the rule for wide"
     if N <= 24 and M * K > 2**17 and K >= 256: return "skinny"
     fits = K * N <= 2**16 or K * N < 2**18 and M <= 32
     if fits and (threads == 1 or M * K * N <= 2**19): return "small"
-    return "wide" if M <= 32 and K * N >= 2**18 else "parallel"
+    return "wide" if M <= 10 and K * N >= 2**18 else "parallel"
 
 # %% ../../nbs/solutions/10_shapes.ipynb #sol-10-shapes-015
 _AT_BORDERS = (
@@ -156,8 +156,8 @@ _AT_BORDERS = (
     (512, 256, 24, 1), (513, 256, 24, 1), (513, 255, 24, 1), (513, 256, 25, 1), (128, 1025, 9, 8),
     (4, 1025, 9, 8), (32, 256, 64, 2), (33, 256, 64, 2), (33, 256, 64, 1), (40, 256, 256, 1),
     (40, 256, 257, 1), (8, 256, 256, 2), (9, 256, 256, 2), (32, 511, 512, 1), (33, 511, 512, 1),
-    (2, 511, 512, 4), (3, 511, 512, 4), (32, 512, 512, 1), (33, 512, 512, 1), (32, 4096, 64, 4),
-    (32, 4200, 63, 4), (2, 9000, 30, 1), (900, 30, 2000, 1), (24, 60_000, 24, 3),
+    (2, 511, 512, 4), (3, 511, 512, 4), (10, 512, 512, 1), (11, 512, 512, 1), (10, 4096, 64, 4),
+    (10, 4200, 63, 4), (2, 9000, 30, 1), (900, 30, 2000, 1), (24, 60_000, 24, 3),
     (1, 2000, 2000, 2))
 
 def _kernel_cases():
@@ -174,7 +174,7 @@ kernel_by_shape = Exercise(
     "multiply-adds, A has more than 2¹⁷ numbers, and each sum has at least 256 products. "
     "`\"small\"` needs two things. First, B has at most 2¹⁶ numbers, or fewer than 2¹⁸ if each is "
     "used in at most 32 multiply-adds. Second, there is only one thread, or the product takes at "
-    "most 2¹⁹ multiply-adds. `\"wide\"`: each number of B is used in at most 32 multiply-adds, a "
+    "most 2¹⁹ multiply-adds. `\"wide\"`: each number of B is used in at most 10 multiply-adds, a "
     "row of C has at least 64 numbers, and B has at least 2¹⁸ numbers. Else `\"parallel\"`.",
     _kernel_cases, right=[rule_by_rule, by_uses],
     wrong=[uses_swapped, few_inner, small_first, threads_forgotten, both_operands, short_rows],
