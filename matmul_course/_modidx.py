@@ -1156,6 +1156,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                                 'matmul_course/profiler/report.py'),
                                                'matmul_course.profiler.report._grouped': ( 'profiler/report.html#_grouped',
                                                                                            'matmul_course/profiler/report.py'),
+                                               'matmul_course.profiler.report._limit': ( 'profiler/report.html#_limit',
+                                                                                         'matmul_course/profiler/report.py'),
                                                'matmul_course.profiler.report._outside_text': ( 'profiler/report.html#_outside_text',
                                                                                                 'matmul_course/profiler/report.py'),
                                                'matmul_course.profiler.report._race_text': ( 'profiler/report.html#_race_text',

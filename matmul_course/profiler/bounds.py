@@ -43,7 +43,8 @@ class GPU:
         launch: float = 0,     # What the launch itself takes, seconds; added to each bound
     ) -> dict[str, float]:
         """Seconds that no run is shorter than, by resource: dram, l1, lsu, shared, fp32 and fp64 on
-        an average SM, and waves, the largest of the last five on the SM with the most blocks."""
+        an average SM, and waves, the largest of the last five on the SM with the most blocks,
+        where all blocks ask for equally much."""
         cycles = dict(l1=work.l1, lsu=work.lsu, shared=work.shared,
             fp32=work.fp32 / (2 * self.fp32), fp64=work.fp64 / (2 * self.fp64))
         found = dict(dram=0 if warm_l2 else work.dram / self.bandwidth)

@@ -28,6 +28,13 @@ def _seconds_text(t):
     power, unit = next((pair for pair in units if t * 10**pair[0] >= 1), (9, "ns"))
     return f"{t * 10**power:.3g} {unit}"
 
+def _limit(profile, gpu):
+    "What gives the largest bound; for `waves`, the resource that the fullest multiprocessor lacks."
+    key, found = profile.limited_by(gpu), profile.bounds(gpu)
+    if key != "waves": return key
+    of_sms = {k: found[k] for k in found if k not in ("dram", "waves")}
+    return f"{max(of_sms, key=of_sms.get)}, on the fullest SM"
+
 def _totals(profile):
     "What the whole launch did, as (what, how much)."
     p = profile
@@ -40,7 +47,7 @@ def _totals(profile):
     yield "in sectors of all requests (L1)", _bytes_text(p.bytes_requested)
     yield "in distinct sectors (DRAM at least)", _bytes_text(p.bytes_touched)
     for name in GPUS:
-        yield f"lower bound on the {name}", f"{_seconds_text(p.bound(name))} ({p.limited_by(name)})"
+        yield f"lower bound on the {name}", f"{_seconds_text(p.bound(name))} ({_limit(p, name)})"
 
 def _race_text(race):
     sides = " and ".join(f"thread {t} of block {b} at line {line}"
