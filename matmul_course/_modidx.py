@@ -1264,6 +1264,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                             'matmul_course/profiler/trace.py'),
                                               'matmul_course.profiler.trace._note_index_typed': ( 'profiler/trace.html#_note_index_typed',
                                                                                                   'matmul_course/profiler/trace.py'),
+                                              'matmul_course.profiler.trace._number_type': ( 'profiler/trace.html#_number_type',
+                                                                                             'matmul_course/profiler/trace.py'),
                                               'matmul_course.profiler.trace._numbers': ( 'profiler/trace.html#_numbers',
                                                                                          'matmul_course/profiler/trace.py'),
                                               'matmul_course.profiler.trace._origin': ( 'profiler/trace.html#_origin',

@@ -245,6 +245,14 @@ def test_work_and_bound():
     assert doubled.flop64 == doubled.flop == 512 and doubled.wavefronts["x", "load"] == 2 * p.wavefronts["x", "load"] == 2
     with expect_fail(ValueError, contains="'V100' should be one of T4"): p.bound("V100")
 
+@pytest.mark.parametrize("step, flop64", [("total += x[i]", 32), ("total = total + x[i]", 32),
+                                          ("x[i] += x[i]", 0), ("x[i] += 1", 32), ("n = i; n += 1", None), ("x[i] -= total", 32)])
+def test_an_update_counts_in_the_type_of_its_result(step, flop64):
+    "A sum that began as `0.` is in float64, also where it is written with `+=`."
+    kernel = define(f"def kernel(x):\n    i = cuda.grid(1)\n    total = 0.\n    {step}\n    x[i] = total\n")
+    p = profile(kernel, 1, 32, np.ones(32, np.float32))
+    assert (p.flop, p.flop64) == ((0, 0) if flop64 is None else (32, flop64))
+
 def test_named_blocks():
     kernel, arrays = define(NAIVE.format("c, r")), matrices(16, 4, 16)
     p = profile(kernel, (2, 2), (8, 8), *arrays.values(), blocks=[(0, 0), (1, 1)])

@@ -50,11 +50,12 @@ class _Arithmetic:
         self.generic_visit(node)
         return self.counted(node, node.op)
     def visit_AugAssign(self, node):
-        node.value = self.counted(self.visit(node.value), node.op)
+        into = node.target.value if isinstance(node.target, ast.Subscript) else node.target
+        node.value = self.counted(self.visit(node.value), node.op, f", {ast.unparse(into)}")
         return node
-    def counted(self, value, op):
+    def counted(self, value, op, into=""):
         if not isinstance(op, _ARITHMETIC): return value
-        return expression(f"_flop({ast.unparse(value)}, _log)", value)
+        return expression(f"_flop({ast.unparse(value)}, _log{into})", value)
 
 class _Follow(_Loops, _Conditions, _Arithmetic, ast.NodeTransformer):
     "All notes in one function. Indices and the statements in `skip` stay as they are."

@@ -10,6 +10,7 @@ from collections import namedtuple
 from functools import cache
 import numpy as np
 from numba import typeof, types
+from numba.core.registry import cpu_target
 from numba.extending import overload
 from ..emulator.races import Watch, address_of, elements_of
 from ..emulator.checks import light_inline, sizes_of
@@ -51,13 +52,22 @@ def _branch(test, site, t, phase, block, log):
     _mark(BRANCH, site, 1 if test else 0, t, phase, block, log)
     return bool(test)
 
-def _flop(value, log): "A result of floating-point arithmetic, counted; any other, as it is."
+def _flop(value, log, into=None):
+    """A result of floating-point arithmetic, counted; any other, as it is. Of `x += value` it is
+    the value, and `into` is x, or the array that holds x."""
+
+def _number_type(kind):
+    "The type of a number, or of an array's numbers; of complex numbers, that of their parts."
+    kind = getattr(kind, "dtype", kind)
+    return getattr(kind, "underlying_float", kind)
 
 @overload(_flop, jit_options=dict(forceinline=True))
-def _flop_typed(value, log):
-    if not isinstance(value, (types.Float, types.Complex)): return lambda value, log: value
-    double = getattr(value, "underlying_float", value) == types.float64
-    def counted(value, log):
+def _flop_typed(value, log, into=None):
+    kinds = [k for k in map(_number_type, (value, into)) if isinstance(k, types.Number)]
+    kind = cpu_target.typing_context.unify_types(*kinds) if kinds else None
+    if not isinstance(kind, types.Float): return lambda value, log, into=None: value
+    double = kind == types.float64
+    def counted(value, log, into=None):
         log.now[0].flop += 1
         if double: log.now[0].flop64 += 1
         return value
