@@ -9,16 +9,14 @@ __all__ = ['translate', 'namespace']
 import ast, math, re
 from typing import Any
 from numba import types
-from numba.np.numpy_support import as_dtype
 from .source import loaded, parameters, stored
-from .extras import CudaVector
 from .simple import dtype_text
 from .lowering import Unit
 from .devices import array_text
 from .inference import infer, names_of
-from .checks import BARRIER_MISSED, CHECKS, Check
-from .regions import Build, Region, each_region
-from .slots import KEPT, kept_array, place, recomputable
+from .checks import CHECKS, Check
+from .regions import Build, Region
+from .slots import place, recomputable, slot_texts
 
 # %% ../../nbs/emulator/10_emit.ipynb #emulator-10-emit-008
 def _text_of(s):             # `_slots(value)` is the array of the slots of all threads
@@ -27,25 +25,6 @@ def _text_of(s):             # `_slots(value)` is the array of the slots of all 
 def _lines_of(stmts): return [line for s in stmts for line in _text_of(s).split("\n")]
 def _indented(lines): return ["    " + line for line in lines]
 
-_SEVERAL = types.UniTuple, CudaVector
-
-def _slot_texts(name, kind):
-    "What makes the slots of a name, what stands in the slot of a thread, and what stores into it."
-    of = f"_of_{name}"
-    if isinstance(kind, types.Array):
-        size = 5 + 2 * kind.ndim
-        return (f"{of} = _np.zeros((_nt, {size}), _np.int64)",
-                kept_array(kind, f"{of}[_t]"), f"_keep_array({name}, {of}[_t])")
-    # one more than there are threads: `take` finds there what a lane hears from nobody
-    if not isinstance(kind, _SEVERAL):
-        return f"{of} = {array_text('_nt + 1', as_dtype(kind))}", f"{of}[_t]", f"{of}[_t] = {name}"
-    vector = isinstance(kind, CudaVector)
-    parts = [f".{p}" for p in kind.parts] if vector else [f"[{i}]" for i in range(kind.count)]
-    slots = ", ".join(f"{of}[_t, {i}]" for i in range(len(parts)))
-    return (f"{of} = {array_text(f'(_nt, {len(parts)})', as_dtype(kind.dtype))}",
-            f"_make_vector({dtype_text(kind)}, {slots})" if vector else f"({slots},)",
-            f"{slots}, = {', '.join(name + part for part in parts)},")
-
 # %% ../../nbs/emulator/10_emit.ipynb #emulator-10-emit-012
 class _Storage:
     "Part of `_Emit`: sizes, arrays and slots, which are made once per block."
@@ -53,7 +32,7 @@ class _Storage:
         lines = [f"_d{axis} = {size}" for axis, size in zip("xyz", self.dims)]
         lines += ["_bx = _b % _gx; _by = _b // _gx % _gy; _bz = _b // (_gx * _gy)"]
         lines += [f"_nt = {math.prod(self.dims)}", "_phase = 0"]
-        if self.returns or self.unit.passed:
+        if self.built.returns or self.unit.passed:
             lines += ["_left = 0", "_done = _np.zeros(_nt, _np.bool_)"]
         return lines
     def shared_arrays(self):
@@ -81,19 +60,11 @@ class _Regions:
     def walk(self, tree):
         texts = (self.region(n) if isinstance(n, Region) else self.node(n) for n in tree)
         return [line for text in texts for line in text]
-    def node(self, n):
-        if n.line == "barrier": return self.barrier(n)
-        return [n.line, *_indented(self.walk(n.body))]
-    def barrier(self, n):
-        lines = ["pass  # barrier"]
-        if self.watch: lines += ["_phase += 1 << 32"]
-        missed = f"_err[0] = {BARRIER_MISSED}; _err[1] = {n.site}; _err[3] = _left; _err[4] = _nt"
-        if self.returns: lines += ["if _left == _nt: return", f"if _left: {missed}; return"]
-        return lines
+    def node(self, n): return [n.line, *_indented(self.walk(n.body))]
     def region(self, r):
         again, wanted, slots = self.again(r), r.need | r.maybe, self.slots.items()
         seen = loaded([*r.body, *again])
-        lines = ["if _done[_t]: continue"] if self.returns else []
+        lines = ["if _done[_t]: continue"] if self.built.returns else []
         lines += _lines_of(again)
         lines += [f"{n} = _of_{n}[_t]" for n in self.unit.local if n in seen]
         lines += [f"{n} = {load}" for n, (_, load, _) in slots if n in wanted]
@@ -119,12 +90,11 @@ class _Regions:
         lines = ["_bit = 1 << (_t & 31)", f"if not {lanes} & _bit: continue", *where, *lines]
         return ["for _t in range(_first, _end):", *_indented(lines)]
     def over_threads(self, lines):
-        "Loops around `lines`, from the inside out. With one thread, `continue` needs a loop too."
+        "Loops around `lines`, from the inside out. That over x is always one, for `continue`."
         x, y, _ = self.dims
         lines = [f"_t = (_tz * {y} + _ty) * {x} + _tx", *lines]
-        if self.dims == (1, 1, 1): lines = ["for _once in range(1):", *_indented(lines)]
         for axis, size in zip("xyz", self.dims):
-            if size == 1: lines = [f"_t{axis} = 0", *lines]
+            if size == 1 and axis != "x": lines = [f"_t{axis} = 0", *lines]
             else: lines = [f"for _t{axis} in range({size}):", *_indented(lines)]
         return lines
 
@@ -136,21 +106,14 @@ class _Emit(_Storage, _Regions):
         self.nt = math.prod(dims)
         self.built, self.repeated, self.kinds = built, repeated, kinds | built.starts
         keep = place(built, unit, kinds, stored(repeated))
-        self.slots = {name: _slot_texts(name, self.slot_kind(name)) for name in keep}
-        self.returns = any("_done" in loaded(r.body) for r in each_region(built.tree))
-    def slot_kind(self, name):
-        kind = self.kinds[name]
-        element = kind.dtype if isinstance(kind, (types.Array, *_SEVERAL)) else kind
-        if isinstance(element, (types.Number, types.Boolean)): return kind
-        way_out = "compute it again after the barrier"
-        self.unit.refuse(self.tree, f"{name} ({kind}) lives across a barrier; {way_out}")
+        self.slots = {name: slot_texts(name, self.kinds[name], unit) for name in keep}
     def text(self) -> str:
         given = ["_b", "_gx", "_gy", "_gz", "_bytes", "_err", "_log", *parameters(self.tree)]
         body = self.head() + self.shared_arrays() + self.thread_arrays()
         body += self.walk(self.built.tree)
         # Numba frees an array after its last use, and an address in a slot is none
         made = [*self.unit.shared, *(f"_of_{name}" for name in self.unit.local)]
-        if any("_keep_array" in store for _, _, store in self.slots.values()):
+        if any("[0]" in load for _, load, _ in self.slots.values()):
             body += [f"{name}.size" for name in made]
         return "\n".join([f"def _block({', '.join(given)}):", *_indented(body)]) + "\n"
 
@@ -188,4 +151,4 @@ def translate(
 def namespace(unit: Unit, watch: Any = None) -> dict[str, Any]:
     "What the emitted text of a kernel may name, with what a Watch adds."
     hooks = watch.names | dict(_seen=watch.seen) if watch else {}
-    return names_of(unit) | CHECKS | KEPT | hooks
+    return names_of(unit) | CHECKS | hooks

@@ -6,18 +6,18 @@
 __all__ = ['cache_key', 'cache_folder', 'keep', 'kept', 'Compiled', 'compile_for']
 
 # %% ../../nbs/emulator/12_keep.ipynb #emulator-12-keep-003
-import hashlib, inspect, itertools, os, pickle, platform, re
+import hashlib, inspect, itertools, os, pickle, platform
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
-from enum import EnumType
 from functools import cache
 from pathlib import Path
-from types import FunctionType, ModuleType
+from types import BuiltinFunctionType, FunctionType, ModuleType
 from typing import Any
 import llvmlite, numba, numpy as np
 from numba import types
 from numba.core.compiler import CompileResult
+from numba.core.registry import cpu_target
 from numba.core.serialize import dumps
 from platformdirs import user_cache_dir
 from ..tools.files import write_whole
@@ -30,6 +30,7 @@ from .emit import namespace, translate
 class _Uncacheable(Exception): "Something whose text does not tell whether it has changed."
 
 _PLAIN = (bool, int, float, complex, str, bytes, type(None), np.generic, np.dtype, types.Type)
+_NAMED = (type, ModuleType, BuiltinFunctionType, np.ufunc)
 
 def _fingerprint(value):
     "A text that changes when the value of a global does. Raises _Uncacheable if there is none."
@@ -37,10 +38,9 @@ def _fingerprint(value):
     if isinstance(value, tuple): return f"({', '.join(map(_fingerprint, value))})"
     if isinstance(value, np.ndarray):
         return f"{value.dtype} {value.shape} {hashlib.sha256(value.tobytes()).hexdigest()}"
-    if isinstance(value, (ModuleType, np.ufunc)): return value.__name__
-    if isinstance(value, type) or inspect.isbuiltin(value):
-        members = dict(value.__members__) if isinstance(value, EnumType) else ""
-        return f"{value.__module__}.{value.__qualname__} {members}"
+    if isinstance(value, _NAMED):
+        parts = "module", "qualname", "name", "members"              # members: of an enum
+        return str([getattr(value, f"__{part}__", None) for part in parts])
     if is_jitted(value): return f"its source, and {declared(value)}"
     raise _Uncacheable(type(value).__name__)
 
@@ -48,18 +48,11 @@ def _fingerprint(value):
 @cache
 def _toolchain(folders):
     "Versions, processor, and the text of all modules in these folders."
-    host = llvmlite.binding
     versions = [platform.python_version(), *(m.__version__ for m in (numba, llvmlite, np))]
     modules = [file.read_text(encoding="utf-8") for folder in folders
-               for file in sorted(Path(folder).glob("*.py"))]
-    processor = host.get_host_cpu_name(), host.get_host_cpu_features().flatten()
+               for file in sorted(folder.glob("*.py"))]
+    processor = cpu_target.target_context.codegen().magic_tuple()
     return repr((versions, processor, modules))
-
-def _folder_of(fn):
-    "The folder of the module that defines a function. Raises _Uncacheable for a notebook's cell."
-    file = Path(inspect.getfile(plain(fn)))
-    if file.exists(): return str(file.parent)
-    raise _Uncacheable(file.name)
 
 def cache_key(unit: Unit, watch: Any, *details) -> str | None:
     """A name for everything that the text of a kernel and its machine code depend on.
@@ -69,13 +62,13 @@ def cache_key(unit: Unit, watch: Any, *details) -> str | None:
     come from the folder of its `seen` or from this one."""
     if watch and not watch.log_type: return None
     sources = [(s.text, s.name) for s in unit.sources]
+    owners = [Unit, watch.seen] if watch else [Unit]
     try:
         values = [(fn.__name__, name, _fingerprint(v)) for fn, name, v in unit.reads]
-        hooks = [watch.seen] if watch else []
-        folders = tuple(sorted({_folder_of(fn) for fn in [Unit, *hooks]}))
-    except _Uncacheable: return None
-    tag = watch and watch.tag
-    parts = repr((sources, values, tag, details, _toolchain(folders)))
+        files = [Path(inspect.getfile(plain(owner))).resolve(strict=True) for owner in owners]
+    except (_Uncacheable, FileNotFoundError): return None           # such as a notebook's cell
+    tag, toolchain = watch and watch.tag, _toolchain(tuple(file.parent for file in files))
+    parts = repr((sources, values, tag, details, toolchain))
     return hashlib.sha256(parts.encode()).hexdigest()[:32]
 
 # %% ../../nbs/emulator/12_keep.ipynb #emulator-12-keep-017
@@ -106,19 +99,9 @@ def kept(key: str | None) -> tuple | None:
         if _is_ours(file) and digest == _digest(key, data): return pickle.loads(data)
     return None
 
-# %% ../../nbs/emulator/12_keep.ipynb #emulator-12-keep-019
-def _named_for(key, text):
-    """The text with the key in the name of each of its functions.
-
-    Numba's symbols are a name, types and a number that starts again in each process. Two kernels
-    from two processes may share all three, and the one that is loaded second becomes the first."""
-    for name in re.findall(r"^def (\w+)", text, re.M):
-        text = re.sub(rf"\b{name}\b", f"{name}_{key}", text)
-    return f"{text}\n_blocks = _blocks_{key}\n"
-
+# %% ../../nbs/emulator/12_keep.ipynb #emulator-12-keep-024
 _unnamed = itertools.count(1)
 
-# %% ../../nbs/emulator/12_keep.ipynb #emulator-12-keep-024
 def _is_same(a, b):
     return a is b or (type(a) is type(b) and isinstance(a, (int, float, str, tuple)) and a == b)
 
@@ -145,10 +128,10 @@ def compile_for(
     key = cache_key(unit, watch, tuple(map(str, argtypes)), dims, debug)
     text, sites, code = kept(key) or (*translate(tree, unit, argtypes, dims, watch), None)
     if debug: text = text.replace('error_model="numpy"', 'error_model="python"')
-    if key and not code: text = _named_for(key, text)
-    file, names = f"<kernel {key or next(_unnamed)}>", namespace(unit, watch)
-    remember(text, file)
-    exec(compile(text, file, "exec"), names)
+    name = f"<kernel {key or next(_unnamed)}>"
+    names = namespace(unit, watch) | dict(__name__=name)
+    remember(text, name)
+    exec(compile(text, name, "exec"), names)
     blocks = names["_blocks"]
     if code: _install(blocks, code)
     elif log_type := watch.log_type if watch else types.int64:

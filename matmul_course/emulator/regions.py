@@ -10,10 +10,10 @@ import ast, itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from numba import types
-from .source import bindings, loaded, statements
+from .source import bindings, holds, loaded, statements
 from .lowering import Unit
 from .devices import without_returns
-from .checks import NOT_UNIFORM
+from .checks import BARRIER_MISSED, NOT_UNIFORM
 
 # %% ../../nbs/emulator/08_regions.ipynb #emulator-08-regions-008
 @dataclass(eq=False)
@@ -29,9 +29,8 @@ class Region:
 @dataclass(eq=False)
 class Node:
     "A statement of the whole block, or of a whole warp."
-    line: str                              # Its own line, such as `while True:`; "barrier" for one
+    line: str                              # Its own line, such as `while True:`
     body: Sequence["Region | Node"] = ()   # What stands inside, in order
-    site: int = 0                          # Where a barrier stands
 
 def each_region(tree: Sequence[Region | Node]) -> Iterator[Region]:
     "All regions of a tree of regions and nodes, in order."
@@ -157,12 +156,13 @@ class _Together:
 class Build(_Together):
     """The tree of regions and common statements that a kernel's body falls into.
 
-    `tree` holds it, `uniform` the loop variables that are the same for all threads, and `starts`
-    the types of the names that this pass adds for each thread."""
+    `tree` holds it, `uniform` the loop variables that are the same for all threads, `starts` the
+    types of the names that this pass adds for each thread. `returns`: may a thread leave?"""
     current: list[ast.stmt]              # of the region that is being gathered
     def __init__(self, tree: ast.FunctionDef, unit: Unit, sites: list):
         self.unit, self.sites, self.keys, self.warp = unit, sites, itertools.count(1), []
         self.uniform, self.starts, self.bound = set(), {}, bindings(tree)
+        self.returns = holds(tree, ast.Return)
         self.tree = self.block(tree.body)
     def site(self, node: ast.stmt) -> int:
         "Note the line of a statement, and return the number under which errors name it."
@@ -192,11 +192,17 @@ class Build(_Together):
     def common(self, s, lanes):
         "The same for a statement in which threads wait for each other."
         out, kind = self.flush(lanes) if self.warp else [], type(s).__name__.lower()
-        if kind == "expr": return out + self.flush(lanes) + [Node("barrier", site=self.site(s))]
+        if kind == "expr": return out + self.flush(lanes) + self.barrier(s)
         if kind == "assign": return self.meeting(s, lanes)
         if kind not in ("if", "while", "for"): self.unit.refuse(s, f"a barrier inside {kind}")
         if kind != "if" and s.orelse: self.unit.refuse(s, "else on a loop that holds a barrier")
         return out + getattr(self, kind + "_")(s, lanes, next(self.keys), self.site(s))
+    def barrier(self, s):
+        "Another phase begins; none of the threads may have returned before, unless all have."
+        begins, site = [Node("_phase += 1 << 32  # barrier")], self.site(s)
+        if not self.returns: return begins
+        missed = f"_err[0] = {BARRIER_MISSED}; _err[1] = {site}; _err[3] = _left; _err[4] = _nt"
+        return [*begins, Node("if _left == _nt: return"), Node(f"if _left: {missed}; return")]
     def meeting(self, s, lanes):
         "Which lanes come and which of them say yes; then their masks have to fit together."
         yes, came, mask, test, _ = map(ast.unparse, [*s.targets[0].elts, *s.value.args])
