@@ -8,6 +8,7 @@ __all__ = ['BLOCK_CALLS', 'ATOMICS', 'GRID_LIMIT', 'BLOCK_LIMIT', 'THREAD_LIMIT'
 
 # %% ../../nbs/emulator/03_simple.ipynb #emulator-03-simple-003
 import ast, inspect, math, re, sys
+from collections import namedtuple
 from collections.abc import Callable, Iterator, Sequence
 from types import FunctionType, SimpleNamespace
 from typing import Any
@@ -16,7 +17,7 @@ from numba import njit, types
 from numba.np.numpy_support import as_dtype
 from ..tools.arguments import as_whole
 from .source import (
-    BarrierError, expression, is_cuda, kernel_function, plain, read_source, read_tree, used)
+    BarrierError, expression, kernel_function, read_source, read_tree, swapped)
 from .extras import NUMERIC, VECTORS, CudaVector
 from .warps import WARP_CALLS, same_value, take
 
@@ -39,13 +40,11 @@ class _Stops(ast.NodeTransformer):
 
 def as_generator(fn: FunctionType, cuda: Any) -> Callable[..., Iterator[tuple]]:
     "The kernel as a function that returns a generator, with `cuda` in the place of its own."
-    source, names = read_source(fn), used(fn)
-    devices = {n for n, v in names.items() if getattr(v, "device", None) is True}
+    source, names = read_source(fn), swapped(fn, cuda, lambda f: as_generator(f, cuda))
     tree = ast.increment_lineno(read_tree(source), source.first - 1)
-    tree = _Stops(devices).visit(tree)
+    tree = _Stops({n for n, v in names.items() if inspect.isgeneratorfunction(v)}).visit(tree)
     tree.body += ast.parse("if False: yield").body     # a generator even with no barrier
-    env = fn.__globals__ | {n: cuda if is_cuda(v) else v for n, v in names.items()}
-    env |= {n: as_generator(plain(names[n]), cuda) for n in devices - {fn.__name__}}
+    env = fn.__globals__ | names
     exec(compile(ast.fix_missing_locations(ast.Module([tree], [])), source.file, "exec"), env)
     return env[tree.name]
 
@@ -70,8 +69,7 @@ def blank(dtype: np.dtype) -> Any:
     "What uninitialised memory of this dtype holds: a value that stands out."
     if dtype.kind in "fc": return np.nan
     if dtype.kind == "b": return False
-    if dtype.kind == "i": return int(np.iinfo(dtype).min)
-    if dtype.kind == "u": return int(np.iinfo(dtype).max)
+    if dtype.kind in "iu": return int(np.iinfo(dtype).min or np.iinfo(dtype).max)   # no unsigned 0
     return np.frombuffer(b"\xff" * dtype.itemsize, dtype)[0]
 
 # %% ../../nbs/emulator/03_simple.ipynb #emulator-03-simple-017
@@ -83,24 +81,19 @@ _NEW_VALUE = dict(
     inc="0 if old >= val else old + 1",
     dec="val if old == 0 or old > val else old - 1")
 
-def _make_atomic(new):
+def _make_atomic(new, given="value"):
     "A function of (array, index, value) that stores `new`, a text in `old` and `val`."
     names = {}
-    exec(f"""def atomic(array, index, value):
+    exec(f"""def atomic(array, index, {given}):
         old, val = array[index], array.dtype.type(value)
         array[index] = {new}
         return old""", names)
     return njit(error_model="numpy")(names["atomic"])
 
-@njit(error_model="numpy")
-def _compare_and_swap(array, index, expected, value):
-    "Store `value` if the element equals `expected`; return what stood there."
-    old = array[index]
-    if old == array.dtype.type(expected): array[index] = array.dtype.type(value)
-    return old
-
 # the functions of `cuda.atomic`, by name
-ATOMICS = {n: _make_atomic(new) for n, new in _NEW_VALUE.items()} | dict(cas=_compare_and_swap)
+ATOMICS = {name: _make_atomic(new) for name, new in _NEW_VALUE.items()}
+ATOMICS["cas"] = _make_atomic(
+    "val if old == array.dtype.type(expected) else old", "expected, value")
 
 # %% ../../nbs/emulator/03_simple.ipynb #emulator-03-simple-021
 GRID_LIMIT = 2**31 - 1, 65535, 65535      # blocks along x, y and z
@@ -141,9 +134,9 @@ def position(i: int, size: Sizes) -> Sizes:
     "The (x, y, z) of thread or block number `i`, in a block or a grid of this size; x runs first."
     return i % size[0], i // size[0] % size[1], i // (size[0] * size[1])
 
-def _xyz(t): return SimpleNamespace(x=t[0], y=t[1], z=t[2])
+_Place = namedtuple("_Place", "x y z")
 
-def _positions(size): return [_xyz(position(i, size)) for i in range(math.prod(size))]
+def _positions(size): return [_Place(*position(i, size)) for i in range(math.prod(size))]
 
 class _SimpleVector:
     "A vector type whose values are records of NumPy."
@@ -155,14 +148,15 @@ class _SimpleVector:
 
 class SimpleCuda:
     "`cuda` as a thread sees it: `threadIdx` and `laneid` are set before each thread goes on."
-    threadIdx: SimpleNamespace
-    blockIdx: SimpleNamespace
+    threadIdx: _Place
+    blockIdx: _Place
     laneid: int
     warpsize = 32
     const = SimpleNamespace(array_like=lambda a: a)
     atomic = SimpleNamespace(**{name: f.py_func for name, f in ATOMICS.items()})
     def __init__(self, grid, block, shared):
-        self.gridDim, self.blockDim, self.dynamic, self.arrays = _xyz(grid), _xyz(block), shared, {}
+        self.gridDim, self.blockDim = _Place(*grid), _Place(*block)
+        self.dynamic, self.arrays = shared, {}
         self.shared = SimpleNamespace(array=self.shared_array)
         self.local = SimpleNamespace(array=self.new_array)
         self.lanemask_lt = lambda: np.uint32((1 << self.laneid) - 1)
@@ -172,13 +166,13 @@ class SimpleCuda:
         raise AttributeError(f"cuda.{name} is not emulated")
     def gridsize(self, n: int) -> int | tuple[int, ...]:
         "The number of threads of the launch along the first `n` axes."
-        sizes = tuple(getattr(self.gridDim, a) * getattr(self.blockDim, a) for a in "xyz"[:n])
-        return sizes[0] if n == 1 else sizes
+        sizes = tuple(g * d for g, d in zip(self.gridDim, self.blockDim))
+        return sizes[0] if n == 1 else sizes[:n]
     def grid(self, n: int) -> int | tuple[int, ...]:
         "The place of this thread in the whole launch, along the first `n` axes."
-        places = tuple(getattr(self.blockIdx, a) * getattr(self.blockDim, a)
-                       + getattr(self.threadIdx, a) for a in "xyz"[:n])
-        return places[0] if n == 1 else places
+        of_axes = zip(self.blockIdx, self.blockDim, self.threadIdx)
+        places = tuple(b * d + t for b, d, t in of_axes)
+        return places[0] if n == 1 else places[:n]
     def new_array(self, shape: int | tuple[int, ...], dtype: Any, alignment=None) -> np.ndarray:
         "An array that nobody has written yet, filled with values that stand out."
         return np.full(shape, blank(to_dtype(dtype)), to_dtype(dtype))

@@ -29,7 +29,7 @@ class DeviceName:
     def __init__(self, path): self._path = path
     def __getattr__(self, name):
         if name.startswith("__"): raise AttributeError(name)
-        return DeviceName(f"{self._path}.{name}")
+        return DeviceName(f"{self._path}.{name}".lstrip("."))
     def __call__(self, *args, **kwargs):
         raise RuntimeError(f"{self!r} works only inside a kernel")
     def __repr__(self): return f"cuda.{self._path}"
@@ -60,14 +60,8 @@ class Source:
     first: int         # Number of the first line in the file
     lines: list[str]   # Without the common indentation, but with the decorators
     offset: int = 0    # Number of lines that stand before these, once several functions are listed
-    @property
-    def name(self) -> str:
-        "The name of the function."
-        return self.fn.__name__
-    @property
-    def text(self) -> str:
-        "All lines as one text."
-        return "".join(self.lines)
+    name = property(lambda self: self.fn.__name__, doc="The name of the function.")
+    text = property(lambda self: "".join(self.lines), doc="All lines as one text.")
 
 @cache
 def read_source(fn: FunctionType) -> Source:
@@ -169,31 +163,25 @@ def visible(fn: FunctionType) -> dict[str, Any]:
 def current_value(fn: FunctionType, dotted: str) -> Any:
     "What a global of a function, or an attribute of one such as `Config.TILE`, stands for now."
     name, *rest = dotted.split(".")
-    cells = dict(zip(fn.__code__.co_freevars, fn.__closure__ or ()))
-    value = cells[name].cell_contents if name in cells else fn.__globals__.get(name)
+    value = visible(fn).get(name)
     for attribute in rest: value = getattr(value, attribute, None)
     return value
 
 def used(fn: FunctionType) -> dict[str, Any]:
-    "The globals and closure variables that the function's own code refers to, by name."
-    names = {*fn.__code__.co_names, *fn.__code__.co_freevars}
+    "The globals and closure variables that the function refers to by name, but not itself."
+    names = {*fn.__code__.co_names, *fn.__code__.co_freevars} - {fn.__name__}
     return {n: v for n, v in visible(fn).items() if n in names}
 
 # %% ../../nbs/emulator/02_source.ipynb #emulator-02-source-039
-def _as_it_is(fn): return fn
-
-def swapped(env: dict[str, Any], cuda: Any, wrap: Callable = _as_it_is) -> dict[str, Any]:
-    """A copy of `env`, names and what they stand for, with another `cuda` in it.
-
-    Device functions are replaced by copies that see that `cuda`; `wrap` is applied to each."""
+def swapped(fn: FunctionType, cuda: Any, device: Callable) -> dict[str, Any]:
+    "What a function uses, with another `cuda`, and `device(f)` for each device function `f`."
     def swap(value):
         if is_cuda(value): return cuda
-        is_device = getattr(value, "device", None) is True
-        return wrap(with_cuda(plain(value), cuda, wrap)) if is_device else value
-    return {name: swap(value) for name, value in env.items()}
+        return device(plain(value)) if getattr(value, "device", None) is True else value
+    return {name: swap(value) for name, value in used(fn).items()}
 
-def with_cuda(fn: FunctionType, cuda: Any, wrap: Callable = _as_it_is) -> FunctionType:
+def with_cuda(fn: FunctionType, cuda: Any, wrap: Callable = plain) -> FunctionType:
     "A copy of a function that sees another `cuda`; `wrap` is applied to its device functions."
-    env = swapped({n: v for n, v in used(fn).items() if n != fn.__name__}, cuda, wrap)
+    env = swapped(fn, cuda, lambda f: wrap(with_cuda(f, cuda, wrap)))
     cells = tuple(CellType(env[n]) for n in fn.__code__.co_freevars)
     return FunctionType(fn.__code__, fn.__globals__ | env, fn.__name__, fn.__defaults__, cells)
