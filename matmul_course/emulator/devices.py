@@ -152,7 +152,7 @@ class _LowerCalls(Lower):
         path, value = self.path(node) or "warpsize", global_value(node, self.env)
         number = path in ("warpsize", "laneid") or path[-2:] in (".x", ".y", ".z")
         if not number: return DeviceName(path)
-        if is_jitted(value) or isinstance(value, (type, types.Type)): return self.read(node)
+        if is_jitted(value) or isinstance(value, (type, types.Type)): return value
     def device(self, callee, source, known):
         "A device function's tree, made at its first call; None while it is being made."
         devices = self.unit.devices
@@ -199,7 +199,7 @@ def lower(
     unit = Unit()
     low = _LowerCalls(unit, unit.add(read_source(plain(kernel))))
     kinds = zip(map(low.rename, parameters(low.tree)), argtypes)
-    unit.arrays = {n: t for n, t in kinds if isinstance(t, types.Array)}
+    unit.constants |= {n: t for n, t in kinds if isinstance(t, types.Array)}
     for a in low.tree.args.args: a.arg, a.annotation = low.rename(a.arg), None
     low.tree.body, low.tree.returns = low.lowered(), None
     return ast.fix_missing_locations(low.tree), unit

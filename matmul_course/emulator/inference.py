@@ -6,7 +6,7 @@
 __all__ = ['names_of', 'split', 'Untyped', 'refuse_whole_arrays', 'infer']
 
 # %% ../../nbs/emulator/06_inference.ipynb #emulator-06-inference-003
-import ast, copy, re
+import ast, copy
 from collections import Counter
 from typing import Any
 import numba, numpy as np
@@ -16,25 +16,22 @@ from numba.core import compiler as numba_compiler, typed_passes
 from numba.core.errors import TypingError
 from numba.core.registry import cpu_target
 from .source import bindings, parameters, remember, stored
-from .extras import NUMERIC, VECTORS, CudaVector, make_vector
+from .extras import CudaVector, make_vector
 from .warps import ballot, same_value, take
-from .simple import ATOMICS, dtype_text
-from .lowering import CONTEXT, Unit
+from .simple import ATOMICS
+from .lowering import CONTEXT, Unit, shown
 from .rules import by_rules, inner_jit
 
 # %% ../../nbs/emulator/06_inference.ipynb #emulator-06-inference-009
 _slots = inner_jit(lambda value: np.full(1, value))     # an array of what lanes leave for others
 _ATOMICS = {f"_atomic_{n}": inner_jit(f.py_func) for n, f in ATOMICS.items()}
 
-_ADDED = {dtype_text(vector): vector for vector in VECTORS.values()}
-_ADDED |= {f"_{name}": function for name, function in NUMERIC.items()}
-
 def names_of(unit: Unit) -> dict[str, Any]:
     "What a lowered kernel may read: the globals that it brought along, NumPy, types, atomics."
     own = dict(__name__=__name__, _np=np, _njit=by_rules, _int32=types.int32, _int64=types.int64,
                _uint32=types.uint32, _take=take, _same_value=same_value, _ballot=ballot,
                _slots=_slots, _make_vector=make_vector)
-    return own | _ADDED | _ATOMICS | unit.env
+    return own | _ATOMICS | unit.env
 
 def _define(names, functions, file):
     "Functions from their trees, the last as it is, the others for compiled code to call."
@@ -122,10 +119,9 @@ def infer(
     try: code, found = _numba_types(names[tree.name], tuple(given.values()))
     except (TypingError, ValueError) as e:
         passed = ", ".join(f"{n}: {t}" for n, t in zip(parameters(tree), argtypes))
-        said = re.sub(r"\b\w+", lambda word: unit.original.get(word[0], word[0]), str(e))
         source, line, text = unit.where(getattr(getattr(e, "loc", None), "line", 1))
         at = f"{source.name}, line {line}: {text}"
-        raise Untyped(f"{tree.name}({passed}), at {at}\n{said}") from e
+        raise Untyped(f"{tree.name}({passed}), at {at}\n{shown(unit, str(e))}") from e
     refuse_whole_arrays(unit, code.blocks, found)
     for c in (c for f in unit.devices.values() for c in names[f.name].overloads.values()):
         refuse_whole_arrays(unit, c.type_annotation.blocks, c.type_annotation.typemap)
