@@ -424,6 +424,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                                      'matmul_course/emulator/emit.py'),
                                              'matmul_course.emulator.emit._Storage.thread_arrays': ( 'emulator/emit.html#_storage.thread_arrays',
                                                                                                      'matmul_course/emulator/emit.py'),
+                                             'matmul_course.emulator.emit._for_any_number': ( 'emulator/emit.html#_for_any_number',
+                                                                                              'matmul_course/emulator/emit.py'),
                                              'matmul_course.emulator.emit._indented': ( 'emulator/emit.html#_indented',
                                                                                         'matmul_course/emulator/emit.py'),
                                              'matmul_course.emulator.emit._lines_of': ( 'emulator/emit.html#_lines_of',

@@ -7,9 +7,11 @@ __all__ = ['translate', 'namespace']
 
 # %% ../../nbs/emulator/10_emit.ipynb #emulator-10-emit-003
 import ast, math, re
+from functools import cache
 from typing import Any
 from numba import types
-from .source import loaded, parameters, stored
+from numba.extending import overload
+from .source import is_jitted, loaded, parameters, stored
 from .simple import dtype_text
 from .lowering import Unit
 from .devices import array_text
@@ -117,6 +119,15 @@ class _Emit(_Storage, _Regions):
             body += [f"{name}.size" for name in made]
         return "\n".join([f"def _block({', '.join(given)}):", *_indented(body)]) + "\n"
 
+# %% ../../nbs/emulator/10_emit.ipynb #emulator-10-emit-016e
+@cache
+def _for_any_number(fn):
+    "`fn` for other compiled code, which then does not compile it anew for each constant."
+    if not is_jitted(fn): return fn
+    options = {name: value for name, value in fn.targetoptions.items() if name != "nopython"}
+    overload(fn.py_func, strict=False, jit_options=options)(lambda *args: fn.py_func)
+    return fn.py_func
+
 # %% ../../nbs/emulator/10_emit.ipynb #emulator-10-emit-019
 _DECORATOR = '@_njit(error_model="numpy", no_cpython_wrapper=True, no_cfunc_wrapper=True)\n'
 
@@ -151,4 +162,5 @@ def translate(
 def namespace(unit: Unit, watch: Any = None) -> dict[str, Any]:
     "What the emitted text of a kernel may name, with what a Watch adds."
     hooks = watch.names | dict(_seen=watch.seen) if watch else {}
-    return names_of(unit) | CHECKS | hooks
+    called = {name: _for_any_number(fn) for name, fn in (CHECKS | hooks).items()}
+    return names_of(unit) | called
