@@ -1,10 +1,12 @@
 """The emulator: what kernels for matrices use. Vectors, arrays of any dtype, views, functions as arguments, other compilers' `cuda`."""
 import linecache, types
 from collections import namedtuple
+from types import SimpleNamespace
 import numpy as np, pytest
 from numba import float32, float64, int32, njit
 from matmul_course.emulator import RaceError, Unsupported, launch, launch_simply
 from matmul_course.emulator.host import Cuda
+from matmul_course.emulator.source import with_cuda
 import kernels
 
 cuda = Cuda()
@@ -136,6 +138,12 @@ def test_buffers_are_swapped():
         assert (x == np.roll(np.arange(4.), -n) + n).all()
 
 # ---- around a kernel
+def test_a_name_for_a_part_of_cuda_goes_along_to_another_compiler():
+    float2 = cuda.float32x2
+    def first(a): return float2(a[0], a[1]).x
+    other = SimpleNamespace(float32x2=lambda x, y: SimpleNamespace(x=("the other's", x, y)))
+    assert with_cuda(first, other)([1, 2]) == ("the other's", 1, 2)
+
 def test_names_of_a_tuple_and_a_text_in_linecache():
     Point = namedtuple("Point", "x y")
     text = "def k(o, p):\n    o[0] = 10 * p.x + p.y\n"

@@ -19,6 +19,7 @@ from ..tools.checks import (
 from ..tools.charts import draw_times
 from ..tools.figure import Figure
 from ..tools.machine import Machine, this_machine
+from ..tools.table import Table
 from ..tools.timing import Stopwatch, Timing, duration, three_digits
 
 # %% ../../nbs/app/ladder.ipynb #app-ladder-007
@@ -171,9 +172,9 @@ def race(
 ) -> "Race":
     """Check each rung on these operands, then time all of them in turns, without their checks.
 
-    It raises ValueError for a name that is no rung, for shapes that do not fit and for a product
-    that is empty or not finite, TypeError or ValueError for threads that cannot be set, and
-    AssertionError for a rung that is wrong."""
+    It raises ValueError for a name that is no rung, for emulated rungs beside a processor's, for
+    shapes that do not fit and for a product that is empty or not finite, TypeError or ValueError
+    for threads that cannot be set, and AssertionError for a rung that is wrong."""
     shape = matmul_shape(a, b)
     common_kind(a, b)
     as_real("seconds", seconds, 0)
@@ -189,13 +190,22 @@ def race(
     return Race(results, threads, this_machine(), str(a.dtype).removeprefix("torch."))
 
 def _contenders(names: Any) -> list[Rung]:
-    "The rungs of these names, all CPU rungs for None. ValueError for a name that is no rung."
+    "The rungs of these names, all CPU rungs for None. ValueError for one that cannot be timed."
     known = rungs()
     if names is None: return [r for r in known.values() if r.device == "cpu"]
     names = [names] if isinstance(names, str) else names
     if not isinstance(names, (list, tuple)) or not names:
         raise ValueError(f"names: {names!r} should be a list of rungs; a race needs one")
-    return [known[one_of("names", n, known)] for n in names]
+    found = [known[one_of("names", n, known)] for n in names]
+    emulated = [r.name for r in found if _emulated(r)]
+    if 0 < len(emulated) < len(found):
+        raise ValueError(f"names: {emulated[0]!r} runs on the emulator here, whose times compare "
+                         "with no processor's; a profile's `.bounds(gpu)` say what a GPU can do")
+    return found
+
+def _emulated(r: Rung) -> bool:
+    "Whether the time is the emulator's, and says nothing about a GPU."
+    return r.device == "cuda" and import_module("matmul_course.gpu.choice").cuda.emulated
 
 # %% ../../nbs/app/ladder.ipynb #app-ladder-027
 @dataclass(frozen=True, repr=False)
@@ -263,10 +273,6 @@ def _note_on(r: Result) -> str:
     notes = [f"{rows} of {M} rows{of_columns}, scaled"] if r.scaled else []
     return ", ".join(notes + ["the emulator's time, not a GPU's"] * _emulated(r.rung))
 
-def _emulated(r: Rung) -> bool:
-    "Whether the time is the emulator's, and says nothing about a GPU."
-    return r.device == "cuda" and import_module("matmul_course.gpu.choice").cuda.emulated
-
 # %% ../../nbs/app/ladder.ipynb #app-ladder-032
 class Race(Standings):
     "The rungs on one product: `.table()` for text, `.plot()` for a chart, `.rows` for numbers."
@@ -287,19 +293,11 @@ class Race(Standings):
         n = "one thread" if self.threads == 1 else f"{self.threads} threads"
         return f"({M}, {K}) @ ({K}, {N}) on {n} for torch, Numba and NumPy alike. {self.machine}."
 
-    def _lines(self) -> list[list[str]]:
-        "The headings, then the cells of each rung."
+    def _table(self):
+        "The results: figures to the right of their columns, name and note to the left."
         pairs = zip(self.results, [self.results[0], *self.results])
         cells = [_cells_of(self, r, previous) for r, previous in pairs]
-        return [list(cells[0]), *(list(c.values()) for c in cells)]
-
-    def table(self) -> str:
-        "The results as text: figures to the right of their columns, name and note to the left."
-        widths = [max(map(len, column)) for column in zip(*self._lines())]
-        def line(name, *figures, note):
-            right = [figure.rjust(w) for figure, w in zip(figures, widths[1:])]
-            return "  ".join([name.ljust(widths[0]), *right, note]).rstrip()
-        return "\n".join([*(line(*c[:-1], note=c[-1]) for c in self._lines()), "", self.caption()])
+        return Table([*cells[0]], [[*c.values()] for c in cells], self.caption(), words=(0, -1))
 
     def plot(self,
         caption: bool = True, # Whether the machine is named below the chart
@@ -312,14 +310,11 @@ class Race(Standings):
         return draw_times(times, title, log=True, newest=[*times][-1],
                           note=self.caption() if caption else "")
 
-    def _repr_html_(self) -> str:
-        from fastcore.xml import Caption, Table, Tbody, Td, Th, Thead, Tr, to_xml
-        heads, *body = self._lines()
-        below = "caption-side:bottom;text-align:left;white-space:normal"
-        caption = Caption(self.caption(), style=below)
-        rows = [Tr(*map(Td, cells)) for cells in body]
-        return to_xml(Table(caption, Thead(Tr(*map(Th, heads))), Tbody(*rows),
-                            style="white-space:nowrap"), indent=False)
+    def table(self) -> str:
+        "The results as text."
+        return repr(self._table())
+
+    def _repr_html_(self) -> str: return self._table()._repr_html_()
 
     def __repr__(self) -> str: return self.table()
 

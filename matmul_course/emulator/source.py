@@ -13,6 +13,7 @@ import ast, inspect, linecache, re, textwrap
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cache
+from operator import attrgetter
 from types import CellType, FunctionType
 from typing import Any
 
@@ -32,6 +33,9 @@ class DeviceName:
         return DeviceName(f"{self._path}.{name}".lstrip("."))
     def __call__(self, *args, **kwargs):
         raise RuntimeError(f"{self!r} works only inside a kernel")
+    def of(self, cuda):
+        "The same attribute of another `cuda`."
+        return attrgetter(self._path)(cuda)
     def __repr__(self): return f"cuda.{self._path}"
 
 class DeviceSide:
@@ -177,6 +181,7 @@ def swapped(fn: FunctionType, cuda: Any, device: Callable) -> dict[str, Any]:
     "What a function uses, with another `cuda`, and `device(f)` for each device function `f`."
     def swap(value):
         if is_cuda(value): return cuda
+        if isinstance(value, DeviceName): return value.of(cuda)
         return device(plain(value)) if getattr(value, "device", None) is True else value
     return {name: swap(value) for name, value in used(fn).items()}
 

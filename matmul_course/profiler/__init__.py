@@ -1,7 +1,8 @@
 "What a kernel asks of a GPU's memory, counted on a machine that has none. Names are loaded when they are first asked for."
 from importlib import import_module
 
-_ROOMS = dict(profile="look", KernelProfile="result", GPU="bounds", GPUS="bounds")
+_ROOMS = dict(profile="look", KernelProfile="result", GPU="bounds", GPUS="bounds",
+    bounds_table="report")
 __all__ = list(_ROOMS)
 
 def __getattr__(name):
