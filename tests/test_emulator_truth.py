@@ -266,6 +266,16 @@ def test_lines_of_print_are_whole(capfd):
     ctypes.CDLL(None).fflush(None)
     assert capfd.readouterr().out.split("\n") == [f"{b} 7 7 7" for b in range(200)] + [""]
 
+def test_in_is_not_copied_back_and_out_brings_nothing():
+    @cuda.jit
+    def kernel(a, b, c):
+        i = cuda.grid(1)
+        a[i], b[i], c[i] = a[i] + 1, b[i] + 1, c[i] + 1
+    a, b, c, d = np.zeros(2), np.zeros(2), np.zeros(2, np.int32), cuda.to_device(np.zeros(2))
+    kernel[1, 2](cuda.In(a), cuda.InOut(b), cuda.Out(c))
+    kernel[1, 2](cuda.In(d), b, c)
+    assert not a.any() and b.tolist() == [2, 2] and (c < -10**9).all() and d.copy_to_host().tolist() == [1, 1]
+
 def test_device_arrays_keep_their_order():
     f = np.asfortranarray(np.arange(6.).reshape(2, 3))
     d = cuda.to_device(f)

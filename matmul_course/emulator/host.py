@@ -114,8 +114,12 @@ class _Memory:
         return DeviceArray(np.full_like(_on_host(ary), blank(np.dtype(ary.dtype))))
     def is_cuda_array(self, obj): return isinstance(obj, DeviceArray)
     def as_cuda_array(self, obj, sync=True): return self.to_device(obj)
-    def In(self, x): return x
-    Out = InOut = In
+    def In(self, x): return self.to_device(x)
+    def InOut(self, x): return x
+    def Out(self, x):
+        "The array, as one that nobody has written yet."
+        if isinstance(x, np.ndarray): x[...] = blank(x.dtype)
+        return x
 
 # %% ../../nbs/emulator/14_host.ipynb #emulator-14-host-021
 class _HostMemory:
