@@ -1,6 +1,7 @@
 """The emulator: what kernels for matrices use. Vectors, arrays of any dtype, views, functions as arguments, other compilers' `cuda`."""
 import linecache, types
 from collections import namedtuple
+from enum import Enum
 from types import SimpleNamespace
 import numpy as np, pytest
 from numba import float32, float64, int32, njit
@@ -105,6 +106,20 @@ def test_records_on_the_device_and_in_shared_memory():
     kernel[1, 4](d, o)
     assert o.copy_to_host().tolist() == [3.75, 2.5, 1.25, 0]
 
+def test_a_field_of_a_record_has_a_number_or_a_name():
+    @cuda.jit(device=True)
+    def first(r): return r[0]
+    @cuda.jit
+    def kernel(a, o):
+        r = a[1]
+        o[0] = 10 * r[0] + r["w"]
+    @cuda.jit
+    def wrong(a, o): o[0] = first(a[1])
+    a, o = np.array([(1, 2), (3, 4)], PAIR), np.zeros(1)
+    kernel[1, 1](a, o)
+    assert o[0] == 34
+    with pytest.raises(Unsupported, match="taken by its name"): wrong[1, 1](a, o)
+
 def test_views_with_strides_and_arrays_without_axes():
     @cuda.jit
     def copy(a, b, total):
@@ -152,6 +167,22 @@ def test_names_of_a_tuple_and_a_text_in_linecache():
     o = np.zeros(1)
     cuda.jit(env["k"])[1, 1](o, Point(1, 2))
     assert o[0] == 12
+
+def test_members_of_an_enum_are_arguments():
+    Way = Enum("Way", "add multiply")
+    @cuda.jit
+    def kernel(o, way): o[0] = o[0] + 5 if way == Way.add else o[0] * 5
+    o = np.ones(1)
+    for way, now in ((Way.add, 6), (Way.multiply, 30)):
+        kernel[1, 1](o, way)
+        assert o[0] == now
+
+def test_what_a_kernel_does_not_have():
+    @cuda.jit
+    def kernel(o): o[cuda.grid(1)] = 1
+    with pytest.raises(AttributeError, match="no inspect_asm; compile_kernel"): kernel.inspect_asm()
+    with pytest.raises(ValueError, match=r"launch configuration was not specified; write kernel\[grid, block"): kernel(np.zeros(1))
+    with pytest.raises(ValueError, match="ntasks: -1 should be at least 0"): kernel.forall(-1)
 
 def test_a_cuda_of_another_compiler():
     "numba_cuda_mlir has a module `cuda` of its own, and types that are none of Numba's."

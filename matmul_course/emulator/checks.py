@@ -14,7 +14,8 @@ from llvmlite import ir
 from numba import njit, types
 from numba.core.errors import TypingError
 from numba.extending import intrinsic, overload
-from .source import call_of, expression, holds, loaded, statements
+from .source import (
+    Unsupported, call_of, expression, holds, loaded, statements)
 from .warps import meet
 from .lowering import Unit, shown
 
@@ -69,6 +70,7 @@ def _checked_index_typed(shape, index, site, t, err):
 @overload(sizes_of, jit_options=_LIGHT)
 def _sizes_of_typed(array):
     if isinstance(array, types.Array): return lambda array: array.shape
+    if isinstance(array, types.Record): raise Unsupported("a field is taken by its name: r.x")
     return lambda array: (len(array),)
 
 # %% ../../nbs/emulator/07_checks.ipynb #emulator-07-checks-016c
@@ -191,5 +193,5 @@ class Check(_LongLoops, ast.NodeTransformer):
         if isinstance(index, ast.Constant) and isinstance(index.value, str): return True
         kind = self.kinds.get(array.id) if isinstance(array, ast.Name) else None
         number = index.operand if isinstance(index, ast.UnaryOp) else index
-        of_tuple = isinstance(kind, types.BaseTuple) and isinstance(number, ast.Constant)
-        return isinstance(array, ast.Tuple) or of_tuple
+        by_number = isinstance(kind, (types.BaseTuple, types.Record))
+        return isinstance(array, ast.Tuple) or by_number and isinstance(number, ast.Constant)

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from types import ModuleType
 from typing import Any, NoReturn
 import numpy as np
-from numba import prange
+from numba import prange, types
 from .source import (
     DeviceName, Source, Unsupported, assign, bindings, call_of, current_value, expression, holds,
     is_cuda, is_jitted, parameters, read_source, read_tree, statements, stored, under, visible)
@@ -112,6 +112,8 @@ def _refusal(value):
     if isinstance(value, np.ufunc):
         way_out = f"write math.{name}" if hasattr(math, name) else "write it with operators or abs"
         return None if name in _UFUNCS else f"is not for kernels: {way_out}"
+    if value is np.float16 or value is types.float16:
+        return "is not emulated: Numba has no float16 on a CPU; use float32"
     if value is math.gcd or value is prange: return "is not for kernels: write a loop over a range"
     if home.startswith("numpy") and callable(value) and not isinstance(value, type):
         return "is not for kernels: it makes or reduces whole arrays"
@@ -122,15 +124,17 @@ _REFUSED = tuple(getattr(ast, name) for name in """
     DictComp SetComp GeneratorExp NamedExpr JoinedStr Global Nonlocal Delete Import ImportFrom
     Match MatMult Starred""".split())
 
-def holds_barrier(fn: Any) -> bool:
-    "Does this device function, or one it calls, wait for others, or hold an array of the block?"
+def holds_barrier(fn: Any, above: tuple = ()) -> bool:
+    """Does this device function, or one it calls, wait for others, or hold an array of the block?
+
+    `above` are the functions that call it."""
     env, waits = visible(fn.py_func), {"shared.array", *BLOCK_CALLS, *WARP_CALLS}
     for node in ast.walk(read_tree(read_source(fn.py_func))):
         if cuda_path(node, env) in waits: return True
         if not isinstance(node, ast.Call): continue
         callee = global_value(node.func, env)
-        other = is_jitted(callee) and callee.py_func is not fn.py_func
-        if other and holds_barrier(callee): return True
+        other = is_jitted(callee) and callee.py_func not in (fn.py_func, *above)
+        if other and holds_barrier(callee, (fn.py_func, *above)): return True
     return False
 
 # %% ../../nbs/emulator/04_lowering.ipynb #emulator-04-lowering-021
@@ -227,7 +231,8 @@ class _Arrays:
         try: dtype = to_dtype(dtype)
         except TypeError: self.refuse(node, f"{dtype} is no type of an array's elements")
         if dtype.kind == "V": self.unit.env[dtype_text(dtype)] = dtype
-        elif dtype.kind not in "fciub": self.refuse(node, f"an array of {dtype}")
+        elif dtype.kind not in "fciub" or dtype == np.float16:
+            self.refuse(node, f"an array of {dtype} is not emulated")
         shape = shape if isinstance(shape, tuple) else (shape,)
         if not all(hasattr(n, "__index__") for n in shape):
             self.refuse(node, f"a shape of {shape}; it is an integer or a tuple of integers")
@@ -279,6 +284,7 @@ class _Statements:
         return expression(name, node)
     def visit_AugAssign(self, node):
         "`a[i] += f()` reads `a[i]` before the barrier in `f`."
+        if isinstance(node.op, ast.MatMult): self.refuse(node, "MatMult is not for kernels")
         node.target = target = self.visit(node.target)
         node.value, brought = self.apart(self.visit, node.value)
         if brought and isinstance(target, ast.Subscript):

@@ -10,6 +10,7 @@ import math, os, threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import suppress
+from enum import Enum
 from functools import cache, update_wrapper
 from typing import Any, NoReturn
 from weakref import WeakKeyDictionary
@@ -40,7 +41,7 @@ def _argument(x, name):
         return getattr(x, "_make", tuple)([_argument(part, name) for part in x])
     if isinstance(x, int) and not -2**63 <= x < 2**64:
         raise ValueError(f"{name}: {x} does not fit into 64 bits")
-    if isinstance(x, (bool, int, float, complex, np.generic)): return x
+    if isinstance(x, (bool, int, float, complex, np.generic, Enum)): return x
     kind = f"{type(x).__module__}.{type(x).__name__}"
     way_out = "cuda.to_device(...) makes an array of it"
     raise TypeError(f"{name}: a kernel does not take a {kind}; {way_out}")
@@ -99,7 +100,11 @@ class Kernel:
     def __call__(self, *args):
         name = self.__name__
         if self.device: raise RuntimeError(f"{name} is a device function: a kernel calls it")
-        raise ValueError(f"{name}: say how many blocks and threads: {name}[grid, block](...)")
+        missing = "launch configuration was not specified"
+        raise ValueError(f"{name}: {missing}; write {name}[grid, block](...)")
+    def __getattr__(self, name):
+        way_out = "compile_kernel of matmul_course gives registers, PTX and machine code"
+        raise AttributeError(f"an emulated kernel has no {name}; {way_out}")
     def __getitem__(self, sizes):
         "`kernel[grid, block]`, and after them a stream and dynamic shared bytes, both optional."
         if not isinstance(sizes, tuple) or not 2 <= len(sizes) <= 4:
@@ -112,6 +117,7 @@ class Kernel:
         self, ntasks: int, tpb: int = 0, stream: Any = 0, sharedmem: int = 0,
     ) -> Callable[..., None]:
         "A 1-D launch with at least one thread per task."
+        if ntasks < 0: raise ValueError(f"ntasks: {ntasks} should be at least 0")
         if not ntasks: return lambda *args: None
         block = tpb or 128
         return self[-(-ntasks // block), block, stream, sharedmem]
