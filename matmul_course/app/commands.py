@@ -14,6 +14,7 @@ from importlib.resources import files
 from json import dumps, loads
 from multiprocessing import connection, get_context, parent_process
 from pathlib import Path
+from typing import Any
 from fastcore.script import anno_parser
 from .doctor import doctor, install_line
 from ..tools.arguments import as_whole
@@ -285,6 +286,18 @@ def nbdev_test(
     _call(parser, argv)
 
 # %% ../../nbs/app/commands.ipynb #app-commands-039
+_PRELOADED = ["nbdev.test", "execnb.shell", "matplotlib_inline.backend_inline"] # by each notebook
+
+def _own_process(*words) -> Any:
+    """A process to come that runs a notebook, and nothing else before or after it.
+
+    On Linux it is a copy of one that has imported what every notebook's shell imports."""
+    if sys.platform != "linux":
+        return get_context("spawn").Process(target=_run_notebook, args=words)
+    context = get_context("forkserver")
+    context.set_forkserver_preload(_PRELOADED)
+    return context.Process(target=_run_notebook, args=words)
+
 def _run_all(counts: dict, workers: int, budget: float, options: dict) -> dict[Path, bool]:
     """Run the notebooks that have cells to run, some at a time, with a line for each as it ends.
 
@@ -295,7 +308,7 @@ def _run_all(counts: dict, workers: int, budget: float, options: dict) -> dict[P
         while waiting or running:
             if waiting and len(running) < workers:
                 f = waiting.pop(0)
-                process = get_context("spawn").Process(target=_run_notebook, args=(str(f), options))
+                process = _own_process(str(f), options)
                 process.start()
                 running[process.sentinel] = f, process, time.perf_counter()
                 continue
