@@ -29,6 +29,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                          'matmul_course/app/commands.py'),
                                             'matmul_course.app.commands._note_calls': ( 'app/commands.html#_note_calls',
                                                                                         'matmul_course/app/commands.py'),
+                                            'matmul_course.app.commands._own_process': ( 'app/commands.html#_own_process',
+                                                                                         'matmul_course/app/commands.py'),
                                             'matmul_course.app.commands._package': ( 'app/commands.html#_package',
                                                                                      'matmul_course/app/commands.py'),
                                             'matmul_course.app.commands._products': ( 'app/commands.html#_products',

@@ -25,14 +25,18 @@ def python2(value):
     Python2(out, 2).dump(value)
     return out.getvalue().replace(b"cnumpy._core.", b"cnumpy.core.")
 
-@pytest.fixture
-def stand_in(tmp_path):
-    "A file like the published one, with the digits of the package."
+@pytest.fixture(scope="module")
+def packed():
+    "The bytes of a file like the published one, with the digits of the package."
     x, y, vx, vy = (t.numpy() for t in data.load_mnist())
     raw = python2(((x, y), (vx, vy), (vx[:9], vy[:9])))
     assert b"cnumpy.core.multiarray\n_reconstruct\n" in raw and b"_codecs" not in raw
+    return gzip.compress(raw, 1)
+
+@pytest.fixture
+def stand_in(tmp_path, packed):
     path = tmp_path/"mnist.pkl.gz"
-    path.write_bytes(gzip.compress(raw, 1))
+    path.write_bytes(packed)
     return path
 
 def test_a_file_that_python_2_wrote_is_read(stand_in):
@@ -70,29 +74,27 @@ ASK = ("import os, sys; from matmul_course.tools.data import load_mnist\n"
        "    try: load_mnist(path)\n"
        "    except ValueError as e: print(e)\n"
        "ask(__file__)\n"                                                     # whatever it imports, it has imported then
-       "if len(sys.argv) > 2: os.setegid(65534); os.seteuid(65534)\n"
-       "ask(sys.argv[1])")
+       "if 'nobody' in sys.argv: os.setegid(65534); os.seteuid(65534)\n"
+       "for path in sys.argv[1].split(','): ask(path)")
 
-def answer(place, *words):
-    "What a process of its own says of a path in `place`, in a minute at most: a pipe may be waited on for ever."
+def answers(place, *words):
+    "What a process of its own says of each path in `place`, in a minute at most: a pipe may be waited on for ever."
     (place/"ask.py").write_text(ASK, encoding="utf-8")
     run = subprocess.run([sys.executable, "ask.py", *words], cwd=place, capture_output=True, text=True, timeout=60)
-    lines = run.stdout.splitlines()
-    assert run.returncode == 0 and len(lines) == 2 and "ask.py is not the published" in lines[0], run.stdout + run.stderr
-    return lines[1]
+    first, *lines = run.stdout.splitlines()
+    assert run.returncode == 0 and "ask.py is not the published" in first, run.stdout + run.stderr
+    return lines
 
-@pytest.mark.parametrize("what, says", [
-    ("a folder", "is not the published"), ("missing", "No such file"), ("a pipe", "is not the published"),
-    ("huge", "is not the published")])
-def test_a_path_that_is_no_such_file_is_named(what, says, tmp_path):
-    path = tmp_path/"mnist.pkl.gz"
-    if what == "a folder": path.mkdir()
-    if what == "a pipe" and not hasattr(os, "mkfifo"): pytest.skip("there are no pipes with names here")
-    if what == "a pipe": os.mkfifo(path)
-    if what == "huge":
-        with open(path, "wb") as f: f.truncate(2**40)                        # it has no blocks on the disk
-    said = answer(tmp_path, "mnist.pkl.gz")
-    assert said.startswith("source: ") and "mnist.pkl.gz" in said and says in said
+def test_a_path_that_is_no_such_file_is_named(tmp_path):
+    "A folder, nothing, a file of a terabyte that has no blocks on the disk, and a pipe, where pipes have names."
+    (tmp_path/"folder").mkdir()
+    with open(tmp_path/"huge", "wb") as f: f.truncate(2**40)
+    says = dict(folder="is not the published", missing="No such file", huge="is not the published")
+    if hasattr(os, "mkfifo"):
+        os.mkfifo(tmp_path/"pipe")
+        says["pipe"] = "is not the published"
+    for (path, said), answer in zip(says.items(), answers(tmp_path, ",".join(says)), strict=True):
+        assert answer.startswith("source: ") and path in answer and said in answer, answer
 
 @pytest.mark.skipif(not hasattr(os, "geteuid"), reason="chmod takes nobody's right to read here")
 def test_a_file_that_may_not_be_read_is_named(tmp_path):
@@ -102,7 +104,7 @@ def test_a_file_that_may_not_be_read_is_named(tmp_path):
     with open(path, "wb") as f: f.truncate(data._SIZE)
     path.chmod(0)
     tmp_path.chmod(0o755)
-    said = answer(tmp_path, "mnist.pkl.gz", *["nobody"] * (os.geteuid() == 0))
+    [said] = answers(tmp_path, "mnist.pkl.gz", *["nobody"] * (os.geteuid() == 0))
     assert said.startswith("source: mnist.pkl.gz cannot be read: ") and "Permission denied" in said
 
 # ---------------------------------------------------------------- a download
