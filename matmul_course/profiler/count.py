@@ -11,31 +11,31 @@ import numpy as np
 from ..emulator.checks import LOAD, light_inline
 from ..emulator.races import clash, find_root, keep_access
 from .follow import BRANCH, ENTER, TURN
-from .trace import OUTSIDE_INDEX, TRACE_ROW, new_log
+from .trace import OUTSIDE_INDEX, TRACE_ROW, Log
 from .warp import (
     distinct, light_jit, shared_wavefronts, wavefronts)
 
 # %% ../../nbs/profiler/5_count.ipynb #profiler-5-count-007
 MOST_OUTSIDE = 2**16 # indices out of bounds that are listed
 _NESTED = 64         # Loops within loops that are told apart
-_AHEAD = 16          # Requests that a lane may leave out at once, without sorting
-_PIECE = 2**15       # Rows of the trace that are counted together, at least
+_BUCKETS = 2**14     # of the requests of a warp, by the last bits of their keys
+_ROOM = 2**10        # of each table that grows, at first
 
 def _records(names): return np.dtype([(name, "i8") for name in names.split()])
 
 _ARRAY = _records("size shared skew first shift") # its cells begin at `first`, 2**shift bytes each
 _LEVEL = _records("loop turn entry path visit")   # of a loop that the thread is in
 _PASSED = _records("visit times")
-_STEP = _records("value key site column lane request")
 _RACE = _records("when array offset thread site other_block other other_site")
-_NOW = _records("""when thread depth visits warp steps requests first cursor gap unmatched storing
-    cells races""")
+_NOW = _records("""when thread depth visits warp requests cursor outside storing cells
+    races full""")
 _PLACE = np.dtype([(name, "f8") for name in ("accesses", "requests", "units", "wavefronts")])
-_REQUEST = np.dtype([("site", "i8"), ("column", "i8"), ("active", "i8"), ("lanes", "i8", 32)])
+_REQUEST = np.dtype([(name, "i8") for name in ("key", "before", "site", "column", "active")]
+    + [("lanes", "i8", 32)])
 _CELL = np.dtype([("place", "i8"), ("reported", "i8"), ("records", "i8", (5, 3))])
 
-_Tables = namedtuple("_Tables", """roots arrays now levels passed steps listed places kinds fullest
-    stored cell_numbers cells races""")
+_Tables = namedtuple("_Tables", """roots arrays now levels passed buckets requests places kinds
+    fullest stored cell_numbers cells races""")
 
 # %% ../../nbs/profiler/5_count.ipynb #profiler-5-count-010
 @light_inline
@@ -55,45 +55,41 @@ def _key(site, column, tables):
 
 @light_inline
 def _arrive(row, tables):
-    "Note which thread a row is of. Does a warp begin with it?"
+    "Note which thread a row is of. With a new warp, the last one's requests are settled."
     now, level = tables.now[0], tables.levels[0]
-    if row.when == now.when and row.thread == now.thread: return False
-    new = row.when != now.when or row.thread < now.thread or row.thread >> 5 != now.thread >> 5
-    if new:
+    if row.when == now.when and row.thread == now.thread: return
+    if row.when != now.when or row.thread < now.thread or row.thread >> 5 != now.thread >> 5:
+        _settle(tables)
         now.warp += 1
-        now.first = now.requests
-    now.when, now.thread, now.depth = row.when, row.thread, 0
-    now.cursor, now.gap = now.first, False
+    now.when, now.thread, now.depth, now.cursor = row.when, row.thread, 0, 0
     now.visits += 1
     level.path, level.visit = now.warp, now.visits
-    return new
 
 # %% ../../nbs/profiler/5_count.ipynb #profiler-5-count-013
-@light_inline
-def _request(key, tables):
-    "The request with that key, from the lane's place in the list on; -1 if that cannot be told."
-    now = tables.now[0]
-    if now.unmatched: return -1
-    for n in range(now.cursor, min(now.cursor + _AHEAD, now.requests)):
-        if tables.listed[n] != key: continue
-        now.gap |= n != now.cursor
-        now.cursor = n + 1
-        return n
-    now.unmatched = now.gap or now.cursor < now.requests
-    if now.unmatched: return -1
-    tables.listed[now.requests] = key
+@light_jit
+def _look_up(key, site, column, tables):
+    "The number of the warp's request with that key; a new one where there is none."
+    now, bucket, requests = tables.now[0], key & len(tables.buckets) - 1, tables.requests
+    n = tables.buckets[bucket] - 1
+    while n >= 0 and requests[n].key != key: n = requests[n].before
+    if n >= 0: return n
+    request, n = requests[now.requests], now.requests
+    request.key, request.before = key, tables.buckets[bucket] - 1
+    request.site, request.column, request.active, request.lanes[:] = site, column, 0, -1
     now.requests += 1
-    now.cursor = now.requests
-    return now.requests - 1
+    now.full |= now.requests == len(requests)
+    tables.buckets[bucket] = now.requests
+    return n
 
 @light_inline
 def _take_part(key, site, column, value, tables):
-    "A thread's part in a request."
-    now = tables.now[0]
-    step = tables.steps[now.steps]
-    now.steps += 1
-    step.key, step.site, step.column, step.value = key, site, column, value
-    step.lane, step.request = now.thread & 31, _request(key, tables)
+    "A thread's part in a request: nearly always the one after its last."
+    now, n = tables.now[0], tables.now[0].cursor
+    if n >= now.requests or tables.requests[n].key != key:
+        n = _look_up(key, site, column, tables)
+    request, now.cursor = tables.requests[n], n + 1
+    request.lanes[now.thread & 31] = value
+    request.active += 1
 
 # %% ../../nbs/profiler/5_count.ipynb #profiler-5-count-015
 @light_inline
@@ -128,20 +124,25 @@ def _cell_of(r, offset, tables):
     if tables.cell_numbers[place]: return tables.cells[tables.cell_numbers[place] - 1]
     cell = tables.cells[now.cells]
     now.cells += 1
+    now.full |= now.cells == len(tables.cells)
     tables.cell_numbers[place] = now.cells
     cell.place, cell.reported, cell.records[:] = place, -1, 0
     return cell
 
 @light_inline
-def _touch(r, offset, row, tables):
+def _touch(row, tables):
     "Find a race with those who touched the element before."
-    cell, now, shared = _cell_of(r, offset, tables), tables.now[0], tables.arrays[r].shared
+    r = find_root(row.value, tables.roots)
+    if r < 0: return
+    offset, now, shared = row.value - tables.roots[r, 0], tables.now[0], tables.arrays[r].shared
+    cell = _cell_of(r, offset, tables)
     block, phase = row.when >> 32, (row.when & 0xffffffff) << 32 | row.lanes
     who = block << 10 | row.thread
     k = clash(cell.records, row.what, phase, who, shared)
     if k >= 0 and cell.reported != row.when:         # once for each block, phase and element
         race, cell.reported = tables.races[now.races], row.when
         now.races += 1
+        now.full |= now.races == len(tables.races)
         race.when, race.array, race.offset = row.when, r, offset
         race.thread, race.site = row.thread, row.site
         _, other, race.other_site = cell.records[k]
@@ -153,22 +154,23 @@ def _access(row, tables):
     "A load, store, update or atomic. Memory of one thread is in no table, and costs nothing."
     r = find_root(row.value, tables.roots)
     if r < 0: return
-    array, offset, block = tables.arrays[r], row.value - tables.roots[r, 0], row.when >> 32
+    array, block = tables.arrays[r], row.when >> 32
+    offset = row.value - tables.roots[r, 0] + array.skew
     tables.kinds[row.site] = row.what
     if row.what != LOAD and not array.shared and tables.stored[row.thread] != block:
         tables.stored[row.thread] = block
         tables.now[0].storing += 1
-    _take_part(_key(row.site, r, tables), row.site, r, offset + array.skew, tables)
-    _touch(r, offset, row, tables)
+    _take_part(_key(row.site, r, tables), row.site, r, offset, tables)
 
 # %% ../../nbs/profiler/5_count.ipynb #profiler-5-count-021
 @light_jit
 def _walk(rows, first, tables):
-    "A piece of the rows, from `first` to the end of a warp, which is returned."
-    none = len(tables.arrays)
+    "The rows from `first` on, to where a table is full; returns where the next piece begins."
+    none, now = len(tables.arrays), tables.now[0]
     for i in range(first, len(rows)):
+        if now.full: return i
         row = rows[i]
-        if _arrive(row, tables) and i >= first + _PIECE: return i
+        _arrive(row, tables)
         if row.what < ENTER: _access(row, tables)
         elif row.what < BRANCH: _pass_loop(row, none, tables)
         elif row.what == BRANCH:
@@ -176,14 +178,21 @@ def _walk(rows, first, tables):
     return len(rows)
 
 @light_jit
-def _settle(steps, requests, tables):
-    "Bring the lanes of each request together, and count what it costs."
-    for step in steps:
-        request = requests[step.request]
-        request.site, request.column = step.site, step.column
-        request.lanes[step.lane] = step.value
-        request.active += 1
-    for request in requests:
+def _look_for_races(rows, first, tables):
+    "The same for the cells of the elements."
+    now = tables.now[0]
+    for i in range(first, len(rows)):
+        if now.full: return i
+        if rows[i].what < ENTER: _touch(rows[i], tables)
+        now.outside += rows[i].what >= OUTSIDE_INDEX
+    return len(rows)
+
+@light_jit
+def _settle(tables):
+    "Count what the requests of a warp cost, and empty their list."
+    n, tables.now[0].requests = tables.now[0].requests, 0
+    for request in tables.requests[:n]:
+        tables.buckets[request.key & len(tables.buckets) - 1] = 0
         place, lanes = tables.places[request.site, request.column], request.lanes
         place.requests += 1
         if request.column == len(tables.arrays):
@@ -211,59 +220,55 @@ Counted = namedtuple("Counted", "places kinds fullest offsets races outside flop
 # flop, flop64: floating-point operations, and those of them in float64
 # storing: threads that stored to global memory
 
-def _ordered(keys):
-    "Numbers for keys, equal for equal ones, in the order in which the keys first come."
-    _, first, number = np.unique(keys, return_index=True, return_inverse=True)
-    return first.argsort().argsort()[number]
-
 class TraceCounter:
-    """The log of one run, and the tables with which it is counted. It takes the emulator's
-    `root_rows`, the number of rows that the trace has room for, the bytes by which each array
-    starts off a sector, and the number of places in the source."""
-    def __init__(self, roots, rows, skews, sites):
-        self.log, self.races = new_log(roots, rows), [np.empty(0, _RACE)]
-        self.outside = np.empty(0, TRACE_ROW)
+    """The tables with which the logs of one run are counted. It takes the emulator's `root_rows`,
+    the bytes by which each array starts off a sector, and the number of places in the source."""
+    def __init__(self, roots, skews, sites):
+        self.outside, self.flop, self.flop64 = np.empty(0, TRACE_ROW), 0, 0
         arrays, width = np.zeros(len(roots), _ARRAY), (sites + 1, len(roots) + 1)
         arrays["size"], arrays["shared"], arrays["skew"] = roots[:, 2], roots[:, 4], skews
         arrays["shift"] = int(arrays["size"].min(initial=16)).bit_length() - 1
         cells = (roots[:, 2] * roots[:, 3] >> arrays["shift"]) + 1
         arrays["first"] = np.cumsum(cells) - cells
-        self.tables = _Tables(roots=self.log.roots, arrays=arrays, now=np.zeros(1, _NOW),
+        self.tables = _Tables(roots=roots, arrays=arrays, now=np.zeros(1, _NOW),
             levels=np.zeros(_NESTED, _LEVEL), passed=np.zeros((_NESTED, *width), _PASSED),
-            steps=None, listed=None, races=None, places=np.zeros(width, _PLACE),
-            kinds=np.zeros(sites + 1, np.int64), fullest=np.zeros(sites + 1, _REQUEST),
-            stored=np.full(1024, -1),
-            cell_numbers=np.zeros(cells.sum(), np.int32), cells=np.empty(0, _CELL))
-    def count(self) -> None:
-        "Count the rows of the trace, and empty it."
-        rows, first = self.log.trace[:self.log.now["rows"][0]], 0
+            buckets=np.zeros(_BUCKETS, np.int32), requests=np.zeros(_ROOM, _REQUEST),
+            places=np.zeros(width, _PLACE), kinds=np.zeros(sites + 1, np.int64),
+            fullest=np.zeros(sites + 1, _REQUEST), stored=np.full(1024, -1),
+            cell_numbers=np.zeros(cells.sum(), np.int32), cells=np.zeros(_ROOM, _CELL),
+            races=np.zeros(_ROOM, _RACE))
+        self.cells = self.tables._replace(now=np.zeros(1, _NOW))
+    def count_requests(self, log: Log) -> None:
+        "Count the requests of the rows of a log."
+        self.tables.now["thread"] = -1
+        self._go_through(_walk, self.tables, log)
+        _settle(self.tables)
+        self.flop += int(log.now["flop"][0])
+        self.flop64 += int(log.now["flop64"][0])
+    def find_races(self, log: Log) -> None:
+        "Look for races in the rows of a log, and for indices out of bounds."
+        self.cells.now["outside"] = 0
+        rows = self._go_through(_look_for_races, self.cells, log)
+        if not self.cells.now["outside"]: return
         outside = rows[rows["what"] >= OUTSIDE_INDEX]
         self.outside = np.concatenate([self.outside, outside])[:4 * MOST_OUTSIDE]
-        self.tables = self.tables._replace(steps=np.empty(len(rows), _STEP),
-            listed=np.empty(len(rows), np.int64), races=np.empty(len(rows), _RACE))
-        while first < len(rows): first = self._count_piece(rows, first)
-        self.log.now["rows"] = 0
-    def _count_piece(self, rows, first):
-        t, now = self.tables, self.tables.now
-        now["thread"] = -1
-        for name in ("steps", "requests", "first", "unmatched", "races"): now[name] = 0
-        if (cells := int(now["cells"][0]) + len(rows) - first) > len(t.cells):
-            t.cells.resize(max(cells, 2 * len(t.cells)), refcheck=False)
-        end = _walk(rows, first, t)
-        steps = t.steps[:now["steps"][0]]
-        if now["unmatched"]: steps["request"] = _ordered(steps["key"])
-        requests = np.zeros(steps["request"].max(initial=-1) + 1, _REQUEST)
-        requests["lanes"] = -1
-        _settle(steps, requests, t)
-        self.races.append(t.races[:now["races"][0]].copy())
-        return end
+    def _go_through(self, walk, tables, log):
+        "The rows of a log, once `walk` has seen them all; each table that is full is doubled."
+        rows, first, now = log.trace[:log.now["rows"][0]], 0, tables.now
+        while first < len(rows):
+            first = walk(rows, first, tables._replace(roots=log.roots))
+            for name in ("requests", "cells", "races"):
+                table = getattr(tables, name)
+                if now[name][0] == len(table): table.resize(2 * len(table), refcheck=False)
+            now["full"] = False
+        return rows
     def result(self) -> Counted:
         "All that was counted."
-        t = self.tables
-        places = np.sort(t.cells["place"][:t.now["cells"][0]])
+        t, (cells, races) = self.tables, self.cells.now[["cells", "races"]].item()
+        places = np.sort(t.cells["place"][:cells])
         parts = np.split(places, np.searchsorted(places, t.arrays["first"][1:]))
         offsets = [(part - array["first"] << array["shift"]) + array["skew"]
             for part, array in zip(parts, t.arrays)]
-        return Counted(t.places, t.kinds, t.fullest, offsets, np.concatenate(self.races),
-            self.outside, int(self.log.now["flop"][0]), int(self.log.now["flop64"][0]),
+        return Counted(t.places, t.kinds, t.fullest, offsets, t.races[:races].copy(),
+            self.outside, self.flop, self.flop64,
             int(t.now["storing"][0]))

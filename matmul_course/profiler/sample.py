@@ -7,6 +7,7 @@ __all__ = ['MOST_ACCESSES', 'Block', 'axis_sample', 'grid_sample', 'Run', 'block
 
 # %% ../../nbs/profiler/6_sample.ipynb #profiler-6-sample-003
 import math
+from functools import partial
 from collections.abc import Iterable
 from itertools import product
 import numpy as np
@@ -15,7 +16,7 @@ from ..emulator.checks import ERROR_SIZE
 from ..emulator.races import root_rows
 from ..emulator.simple import Sizes
 from .count import Counted, TraceCounter
-from .trace import OUTSIDE_INDEX, profiling
+from .trace import OUTSIDE_INDEX, new_log, profiling
 from .warp import SECTOR
 
 # %% ../../nbs/profiler/6_sample.ipynb #profiler-6-sample-005
@@ -64,21 +65,26 @@ class Run:
         """Run the blocks from number `first` to before `last`, counted along x, then y, then z, and
         count what they ask of memory. Raises ValueError where a block makes too many accesses to be
         kept, and what a launch raises."""
-        counter = TraceCounter(self.roots, _MOST_ROWS, self.skews, len(self.compiled.sites))
-        for b in range(first, last, self.at_once):
-            self._launch(b, min(last, b + self.at_once), counter.log)
-            if (rows := int(counter.log.now["rows"][0])) > _MOST_ROWS:
+        counter = TraceCounter(self.roots, self.skews, len(self.compiled.sites))
+        log, full = new_log(self.roots, _MOST_ROWS), new_log(self.roots, _MOST_ROWS)
+        longest = 0
+        for b in (*range(first, last, self.at_once), last):
+            counting = partial(counter.count_requests, full), partial(counter.find_races, full)
+            self._launch(b, min(last, b + self.at_once), log, *counting)
+            if (longest := max(longest, int(log.now["rows"][0]))) > _MOST_ROWS:
                 self.put_back()
                 raise ValueError(f"{self.kernel.__name__}: a block makes too many accesses to "
                     f"be profiled; use smaller arrays")
-            counter.count()
-        if not self.compiled.unit.shared: self.at_once = max(1, _FEW_ROWS // (rows + 1))
+            log, full = full, log
+            log.now[:] = 0
+        if not self.compiled.unit.shared: self.at_once = max(1, _FEW_ROWS // (longest + 1))
         return counter.result()
-    def _launch(self, first, last, log):
-        errors = np.zeros((1, ERROR_SIZE), np.int64)
-        def run(i):
-            self.compiled.run(first, last, *self.grid, self.shared, errors[i], log, *self.args)
-        try: on_threads(run, errors)
+    def _launch(self, first, last, log, *meanwhile):
+        "Run some blocks on one thread, and each of `meanwhile` on another."
+        errors = np.zeros((1 + len(meanwhile), ERROR_SIZE), np.int64)
+        run = partial(self.compiled.run, first, last, *self.grid, self.shared, errors[0], log,
+            *self.args)
+        try: on_threads(lambda i: (run, *meanwhile)[i](), errors, len(errors))
         except IndexError:
             rows = log.trace[:log.now["rows"][0]]
             if not errors[0, 0] and not (rows["what"] >= OUTSIDE_INDEX).any(): raise

@@ -24,7 +24,7 @@ def light_jit(fn: Callable) -> Any:
     """Compile a function that makes no array, without reference counts. In a module the machine
     code is kept on disk; in a notebook it is not."""
     compiled = partial(cached_njit, uses=_USES) if "__file__" in fn.__globals__ else njit
-    return compiled(error_model="numpy", _nrt=False, no_cfunc_wrapper=True)(fn)
+    return compiled(error_model="numpy", _nrt=False, nogil=True, no_cfunc_wrapper=True)(fn)
 
 # %% ../../nbs/profiler/2_warp.ipynb #profiler-2-warp-009
 @light_jit
