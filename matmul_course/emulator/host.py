@@ -9,14 +9,14 @@ __all__ = ['DeviceArray', 'Stream', 'Event', 'Cuda']
 import inspect
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
-from functools import partial
+from functools import partial, reduce
 from time import perf_counter
 from types import SimpleNamespace
 from typing import Any
 import numba, numpy as np
 from numba import types
 from numba.core.sigutils import normalize_signature
-from .source import DeviceSide, Unsupported, plain
+from .source import DeviceSide, Unsupported, plain, with_cuda
 from .simple import (
     BLOCK_LIMIT, GRID_LIMIT, SHARED_LIMIT, THREAD_LIMIT, blank, to_dtype)
 from .run import Kernel
@@ -153,6 +153,26 @@ class _Device:
         print("no GPU is used: kernels run on this machine's processor")
         return True
 
+# %% ../../nbs/emulator/14_host.ipynb #emulator-14-host-023b
+class _Ready:
+    "Part of `Cuda`: what comes ready-made."
+    @property
+    def random(self):
+        "Numba's own module, except that the states are an array of this device."
+        from numba.cuda import random
+        states = with_cuda(random.create_xoroshiro128p_states, self)
+        return SimpleNamespace(**vars(random) | dict(create_xoroshiro128p_states=states))
+    def reduce(self, fn):
+        "A function that combines `init` and the first `size` elements, into `res[0]` if given."
+        def combine(arr, size=None, res=None, init=0, stream=0):
+            if arr.ndim != 1: raise TypeError(f"arr: {arr.ndim} axes should be 1")
+            of_type = arr.dtype.type
+            total = reduce(lambda a, b: of_type(fn(a, b)), _on_host(arr)[:size], of_type(init))
+            if res is None: return total
+            res[0] = total
+        return combine
+    Reduce = reduce
+
 # %% ../../nbs/emulator/14_host.ipynb #emulator-14-host-025
 _JIT_OPTIONS = {"fastmath", "opt", "debug", "lineinfo", "cache", "inline", "max_registers", "link",
                 "lto", "forceinline", "launch_bounds"}
@@ -165,7 +185,7 @@ def _declared_signatures(given, device):
         raise TypeError("a kernel returns nothing: declare it void")
     return signatures
 
-class Cuda(DeviceSide, _Memory, _HostMemory, _Device):
+class Cuda(DeviceSide, _Memory, _HostMemory, _Device, _Ready):
     "Stands for `numba.cuda` where there is no GPU."
     emulated = True
     def __repr__(self): return "<cuda, emulated>"
