@@ -2476,6 +2476,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                                        'matmul_course/tools/pictures_gpu.py'),
                                                   'matmul_course.tools.pictures_gpu.draw_patch': ( 'tools/pictures_gpu.html#draw_patch',
                                                                                                    'matmul_course/tools/pictures_gpu.py'),
+                                                  'matmul_course.tools.pictures_gpu.draw_queue': ( 'tools/pictures_gpu.html#draw_queue',
+                                                                                                   'matmul_course/tools/pictures_gpu.py'),
                                                   'matmul_course.tools.pictures_gpu.draw_tiles': ( 'tools/pictures_gpu.html#draw_tiles',
                                                                                                    'matmul_course/tools/pictures_gpu.py')},
             'matmul_course.tools.simd': { 'matmul_course.tools.simd.Vector': ('tools/simd.html#vector', 'matmul_course/tools/simd.py'),

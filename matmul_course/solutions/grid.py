@@ -72,8 +72,8 @@ def _turn_cases():
                np.array([[1., 6, 0], [2, 7, 0], [0, 0, 0], [0, 0, 0], [0, 0, 0]]))
 
 turn = Exercise(
-    "**Turn a matrix.** Write a kernel `answer(grid, a, out)` that puts the transpose of `a` into "
-    "`out`, one number for each position. It is launched over more positions than `a` has "
+    "**Turn a matrix.** Write a kernel `answer(position, a, out)` that puts the transpose of `a` "
+    "into `out`, one number for each position. It is launched over more positions than `a` has "
     "entries, and once over fewer.",
     _turn_cases, right=[turned, turned_from_outside],
     wrong=[unguarded, half_guarded, one_too_far, guarded_by_out, copied, all_at_once],
