@@ -8,7 +8,7 @@ from matmul_course.emulator.devices import lower
 from matmul_course.emulator.emit import namespace, translate
 from matmul_course.emulator.host import Cuda
 from matmul_course.emulator.simple import ATOMICS
-from matmul_course.emulator.warps import meet, same_value, take
+from matmul_course.emulator.warps import meet, take
 cuda = Cuda()
 THREADS = 5                     # of a block; 40 for kernels with calls of a warp
 BLOCK, WARP, ALONE = 2, 1, 0    # who is meant to come to a statement: all threads, all lanes of a warp, or some
@@ -41,8 +41,7 @@ class Random:
         value, mask, lanes = self.number(names), self.pick("-1", "0xffffffff"), f"m{next(self.loops)}"
         where = self.pick("1", "7", "16", "n")
         call = lambda mask: self.pick(f"shfl_{self.pick('up_', 'down_', 'xor_', '')}sync({mask}, {value}, {where})",
-                                      f"{self.pick('all', 'any', 'eq', 'ballot')}_sync({mask}, {self.test(names)})",
-                                      f"match_any_sync({mask}, {value})")
+                                      f"{self.pick('all', 'any', 'eq', 'ballot')}_sync({mask}, {self.test(names)})")
         target = self.pick(*"abcd")
         if self.random.random() < .6: return [f"{target} {self.pick('', '+')}= int64(cuda.{call(mask)})"]
         return [f"{lanes} = cuda.ballot_sync({mask}, {self.test(names)})", f"if {lanes} >> (t % 32) & 1:",
@@ -93,7 +92,7 @@ def interpreted(kernel, x, y, n):
     text, sites = translate(tree, unit, kinds, (len(x), 1, 1))
     names = namespace(unit) | dict(_njit=lambda **_: lambda f: f, _go_on=lambda err: None)
     names |= {f"_atomic_{name}": f.py_func for name, f in ATOMICS.items()}
-    names |= dict(_take=take.py_func, _same_value=same_value.py_func, _meet=meeting)
+    names |= dict(_take=take.py_func, _meet=meeting)
     text = re.sub(r"(_(?:yes|came)\d+) = 0", r"\1 = _np.int64(0)", text)    # NumPy's int32 & int is none
     exec(compile(text, "<emitted>", "exec"), names)
     error = np.zeros(ERROR_SIZE, np.int64)

@@ -15,9 +15,9 @@ from numba.core import ir
 from numba.core import compiler as numba_compiler, typed_passes
 from numba.core.errors import TypingError
 from numba.core.registry import cpu_target
-from .source import bindings, parameters, remember, stored
+from .source import bindings, parameters, remember, stored, under
 from .extras import CudaVector, make_vector
-from .warps import ballot, same_value, take
+from .warps import ballot, take
 from .simple import ATOMICS
 from .lowering import CONTEXT, Unit, shown
 from .rules import by_rules, inner_jit
@@ -29,8 +29,8 @@ _ATOMICS = {f"_atomic_{n}": inner_jit(f.py_func) for n, f in ATOMICS.items()}
 def names_of(unit: Unit) -> dict[str, Any]:
     "What a lowered kernel may read: the globals that it brought along, NumPy, types, atomics."
     own = dict(__name__=__name__, _np=np, _njit=by_rules, _int32=types.int32, _int64=types.int64,
-               _uint32=types.uint32, _take=take, _same_value=same_value, _ballot=ballot,
-               _slots=_slots, _make_vector=make_vector)
+               _uint32=types.uint32, _take=take, _ballot=ballot, _slots=_slots,
+               _make_vector=make_vector)
     return own | _ATOMICS | unit.env
 
 def _define(names, functions, file):
@@ -52,7 +52,7 @@ def _numba_types(fn, argtypes):
     return code, typed_passes.type_inference_stage(typing, target, code, argtypes, None)[0]
 
 def _rename(node, names):
-    for n in ast.walk(node):
+    for n in under(node):
         if isinstance(n, ast.Name): n.id = names.get(n.id, n.id)
 
 def split(tree: ast.FunctionDef, unit: Unit, several: set[str]) -> bool:
@@ -60,14 +60,14 @@ def split(tree: ast.FunctionDef, unit: Unit, several: set[str]) -> bool:
     count = Counter(n for s in tree.body if isinstance(s, ast.Assign) for n in bindings(s))
     several = {n for n in several if count[n] + (n in parameters(tree)) > 1}
     now: dict = {}
-    for s in tree.body if several else []:
+    for s in tree.body:
         fresh = s if isinstance(s, ast.Assign) and several & stored(s) else None
         _rename(fresh.value if fresh else s, now)
         for name in sorted(several & stored(s)) if fresh else []:
             new = f"_{name}_{next(unit.counter)}"
             now |= {name: new, f"_of_{name}": f"_of_{new}"}
             unit.original[new] = unit.original.get(name, name)
-        for target in fresh.targets if fresh else []: _rename(target, now)
+        if fresh: _rename(fresh.targets, now)
     return bool(several)
 
 class Untyped(TypingError, TypeError):

@@ -88,7 +88,7 @@ CONTEXT = [*_GEOMETRY.values(), "_t", "_err", "_phase", "_b", "_log"]
 
 # what stands for a name of `cuda`, or for a call without arguments
 _TEXTS = _GEOMETRY | {
-    "warpsize": "32", "laneid": "_t & 31", "lanemask_lt()": "_uint32((1 << (_t & 31)) - 1)",
+    "warpsize": "32", "laneid": "_t & 31",
     # threads run in turn, so there is nothing to wait for
     "threadfence()": "None", "threadfence_block()": "None", "threadfence_system()": "None"}
 
@@ -129,13 +129,11 @@ def holds_barrier(fn: Any, above: tuple = ()) -> bool:
 
     `above` are the functions that call it."""
     env, waits = visible(fn.py_func), {"shared.array", *BLOCK_CALLS, *WARP_CALLS}
-    for node in ast.walk(read_tree(read_source(fn.py_func))):
-        if cuda_path(node, env) in waits: return True
-        if not isinstance(node, ast.Call): continue
-        callee = global_value(node.func, env)
-        other = is_jitted(callee) and callee.py_func not in (fn.py_func, *above)
-        if other and holds_barrier(callee, (fn.py_func, *above)): return True
-    return False
+    above, nodes = (fn.py_func, *above), [*ast.walk(read_tree(read_source(fn.py_func)))]
+    called = [global_value(n.func, env) for n in nodes if isinstance(n, ast.Call)]
+    others = [f for f in called if is_jitted(f) and f.py_func not in above]
+    return (any(cuda_path(n, env) in waits for n in nodes)
+            or any(holds_barrier(f, above) for f in others))
 
 # %% ../../nbs/emulator/04_lowering.ipynb #emulator-04-lowering-021
 class _Names:

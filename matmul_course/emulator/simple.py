@@ -17,9 +17,9 @@ from numba import njit, types
 from numba.np.numpy_support import as_dtype
 from ..tools.arguments import as_whole
 from .source import (
-    BarrierError, expression, kernel_function, read_source, read_tree, swapped)
+    BarrierError, DeviceSide, expression, kernel_function, read_source, read_tree, swapped)
 from .extras import NUMERIC, VECTORS, CudaVector
-from .warps import WARP_CALLS, same_value, take
+from .warps import WARP_CALLS, take
 
 # %% ../../nbs/emulator/03_simple.ipynb #emulator-03-simple-008
 # what a call for which the whole block comes gives, if `votes` threads say yes
@@ -124,8 +124,7 @@ def checked_launch(
     blocks = _checked_size("grid", grid, GRID_LIMIT)
     threads = _checked_size("block", block, BLOCK_LIMIT)
     if (n := math.prod(threads)) > THREAD_LIMIT:
-        most = f"at most {THREAD_LIMIT} are allowed"
-        raise ValueError(f"block: {threads} has {n} threads; {most}")
+        raise ValueError(f"block: {threads} has {n} threads; at most {THREAD_LIMIT} are allowed")
     as_whole("shared", shared, 0, SHARED_LIMIT)
     return blocks, threads
 
@@ -146,12 +145,10 @@ class _SimpleVector:
         numbers = [n for x in given for n in (x if isinstance(x, np.record) else [x])]
         return np.array(tuple(numbers), self.dtype)[()]
 
-class SimpleCuda:
-    "`cuda` as a thread sees it: `threadIdx` and `laneid` are set before each thread goes on."
-    threadIdx: _Place
-    blockIdx: _Place
-    laneid: int
+class SimpleCuda(DeviceSide):
+    "`cuda` for one thread: `threadIdx` and `laneid` are set each time before a thread goes on."
     warpsize = 32
+    threadfence = threadfence_block = threadfence_system = lambda self: None
     const = SimpleNamespace(array_like=lambda a: a)
     atomic = SimpleNamespace(**{name: f.py_func for name, f in ATOMICS.items()})
     def __init__(self, grid, block, shared):
@@ -159,11 +156,7 @@ class SimpleCuda:
         self.dynamic, self.arrays = shared, {}
         self.shared = SimpleNamespace(array=self.shared_array)
         self.local = SimpleNamespace(array=self.new_array)
-        self.lanemask_lt = lambda: np.uint32((1 << self.laneid) - 1)
-    def __getattr__(self, name):
-        if name in VECTORS: return _SimpleVector(VECTORS[name])
-        if name in NUMERIC: return NUMERIC[name]
-        raise AttributeError(f"cuda.{name} is not emulated")
+        vars(self).update(NUMERIC, **{name: _SimpleVector(v) for name, v in VECTORS.items()})
     def gridsize(self, n: int) -> int | tuple[int, ...]:
         "The number of threads of the launch along the first `n` axes."
         sizes = tuple(g * d for g, d in zip(self.gridDim, self.blockDim))
@@ -186,8 +179,7 @@ class SimpleCuda:
 
 # %% ../../nbs/emulator/03_simple.ipynb #emulator-03-simple-030
 _CALLS = BLOCK_CALLS | WARP_CALLS
-_TO_ANSWER = dict(_int32=np.int32, _uint32=np.uint32, _take=take.py_func,
-                  _same_value=same_value.py_func)
+_TO_ANSWER = dict(_int32=np.int32, _uint32=np.uint32, _take=take.py_func)
 
 def _told(call, given, n):
     "What a call gives to each of the threads that make it, from what they gave."
@@ -208,9 +200,8 @@ def _answers(name, asked, n):
         groups.setdefault((place, place[0] in WARP_CALLS and t // 32), {})[t] = given
     for ((call, _, _, mask), warp), given in groups.items():
         named = [t for t in asked if t // 32 == warp and mask >> t % 32 & 1]
-        of_block = call in BLOCK_CALLS and len(given) == n
-        if of_block or call in WARP_CALLS and (call == "activemask" or named == [*given]):
-            told |= _told(call, given, n)
+        wanted = named if call in WARP_CALLS else [*range(n)]
+        if call == "activemask" or wanted == [*given]: told |= _told(call, given, n)
     if told or not asked: return told
     at = [f"at line {line}" for line in sorted({place[1] for place, _ in asked.values()})]
     at += ["at the end"] * (len(asked) < n)
@@ -239,7 +230,7 @@ def launch_simply(
     if only a part of a block reaches a barrier, ValueError for sizes that a GPU refuses."""
     fn = kernel_function(kernel)
     grid, block = checked_launch(grid, block, shared)
-    cuda = SimpleCuda(grid, block, shared)
+    cuda: Any = SimpleCuda(grid, block, shared)
     body = as_generator(fn, cuda)
     for cuda.blockIdx in _positions(grid):
         cuda.arrays = {}

@@ -41,11 +41,10 @@ class DeviceName:
 class DeviceSide:
     "The part of `cuda` that a kernel uses. `matmul_course.emulator.host` adds what the host calls."
     names = """threadIdx blockIdx blockDim gridDim warpsize laneid grid gridsize
-        shared local const atomic
+        shared local const atomic threadfence threadfence_block threadfence_system
         syncthreads syncthreads_count syncthreads_and syncthreads_or
-        syncwarp activemask lanemask_lt all_sync any_sync eq_sync ballot_sync
-        shfl_sync shfl_up_sync shfl_down_sync shfl_xor_sync match_any_sync match_all_sync
-        threadfence threadfence_block threadfence_system""".split()
+        syncwarp activemask all_sync any_sync eq_sync ballot_sync
+        shfl_sync shfl_up_sync shfl_down_sync shfl_xor_sync""".split()
     def __getattr__(self, name):
         if name in DeviceSide.names: return DeviceName(name)
         raise AttributeError(f"cuda.{name} is not emulated")
