@@ -59,12 +59,10 @@ def make_vector(typingctx, vector, *given):
 
 _IN_C = dict(char="b", short="h", int="i", long="l", longlong="q", uchar="B", ushort="H", uint="I",
              ulong="L", ulonglong="Q", float="f", double="d")
+_MADE = {f"{name}{n}": CudaVector(getattr(types, np.dtype(code).name), n)
+         for name, code in _IN_C.items() for n in range(1, 5)}
 # the vector types by name: `float32x4` and, as in C, `float4`
-VECTORS = {}
-for _c, _code in _IN_C.items():
-    for _n in range(1, 5):
-        _vector = CudaVector(getattr(types, np.dtype(_code).name), _n)
-        VECTORS[_vector.name] = VECTORS[f"{_c}{_n}"] = _vector
+VECTORS = {vector.name: vector for vector in _MADE.values()} | _MADE
 
 # %% ../../nbs/emulator/02a_extras.ipynb #emulator-02a-extras-013
 def _of_bits(build):
