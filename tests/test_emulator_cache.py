@@ -1,6 +1,6 @@
 "What is kept on disk never hurts: damaged, full, read-only or another user's, a kernel is compiled as if there were nothing."
 import linecache, os
-from enum import IntEnum
+from enum import Enum, IntEnum
 from pathlib import Path
 import numpy as np, pytest
 from numba import float64, int64, types
@@ -88,8 +88,9 @@ def test_what_a_class_and_an_enum_hold_is_in_the_key():
     reads_an_enum = "def k(x): x[0] = Layout.ROWS\n"
     a, b = (define(reads_a_class, Cfg=type("Cfg", (), dict(TILE=n))) for n in (4, 8))
     assert key(a) != key(b) and None not in (key(a), key(b))
-    a, b = (define(reads_an_enum, Layout=IntEnum("Layout", dict(ROWS=n))) for n in (4, 8))
-    assert key(a) != key(b) and None not in (key(a), key(b))
+    for kind in (Enum, IntEnum):
+        a, b = (define(reads_an_enum, Layout=kind("Layout", dict(ROWS=n))) for n in (4, 8))
+        assert key(a) != key(b) and None not in (key(a), key(b))
 
 def test_a_class_changed_in_place_is_seen():
     cfg = type("Cfg", (), dict(TILE=4))

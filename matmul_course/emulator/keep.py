@@ -10,6 +10,7 @@ import hashlib, inspect, itertools, os, pickle, platform
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
+from enum import Enum
 from functools import cache
 from pathlib import Path
 from types import BuiltinFunctionType, FunctionType, ModuleType
@@ -29,7 +30,7 @@ from .emit import namespace, translate
 # %% ../../nbs/emulator/12_keep.ipynb #emulator-12-keep-008
 class _Uncacheable(Exception): "Something whose text does not tell whether it has changed."
 
-_PLAIN = (bool, int, float, complex, str, bytes, type(None), np.generic, np.dtype, types.Type)
+_PLAIN = (bool, int, float, complex, str, bytes, type(None), np.generic, np.dtype, types.Type, Enum)
 _NAMED = (type, ModuleType, BuiltinFunctionType, np.ufunc)
 
 def _fingerprint(value):

@@ -317,48 +317,44 @@ class _Statements:
         return node
 
 # %% ../../nbs/emulator/04_lowering.ipynb #emulator-04-lowering-030
+# which method of `_Calls` or `_Arrays` replaces a call
+_METHODS = {
+    "grid": "grid", "gridsize": "grid", "const.array_like": "constant",
+    "shared.array": "array", "local.array": "array",
+    **{f"atomic.{name}": "atomic" for name in [*ATOMICS, "compare_and_swap"]},
+    **dict.fromkeys(VECTORS, "vector"),
+    **dict.fromkeys(BLOCK_CALLS, "vote"), **dict.fromkeys(WARP_CALLS, "warp_call")}
+
 class _Calls:
     "Part of `Lower`: calls of what `cuda` offers. `device_call` comes with device functions."
     def visit_Call(self, node):
-        path = self.path(node.func)
-        if path is not None: return self.cuda_call(node, path)
-        callee = global_value(node.func, self.env)
+        path, callee = self.path(node.func), global_value(node.func, self.env)
+        if path in _METHODS: return getattr(self, _METHODS[path])(node, path)
+        if f"{path}()" in _TEXTS: return expression(_TEXTS[f"{path}()"], node)
         if getattr(callee, "device", True) is False:
             wrong = f"{callee.__name__} is a kernel"
             self.refuse(node, f"{wrong}; a kernel calls device functions only")
         return self.device_call(node, callee) if is_jitted(callee) else self.generic_visit(node)
-    def cuda_call(self, node, path):
-        if f"{path}()" in _TEXTS: return expression(_TEXTS[f"{path}()"], node)
-        if path in ("grid", "gridsize"): return self.grid(node, path)
-        if path in NUMERIC: return self.generic_visit(node)
-        if path in VECTORS:
-            return call_of("_make_vector", self.in_order([node.func, *node.args]), node)
-        if path.startswith("atomic."): return self.atomic(node, path.removeprefix("atomic."))
-        if path == "const.array_like": return self.constant(node)
-        if path in WARP_CALLS: return self.warp_call(node, path)
-        if path in BLOCK_CALLS: return self.vote(node, path)
-        if path in ("shared.array", "local.array"): return self.array(node, path)
-        self.refuse(node, f"cuda.{path} is not emulated")
+    def vector(self, node, path):
+        return call_of("_make_vector", self.in_order([node.func, *node.args]), node)
     def grid(self, node, path):
         n = self.static(node.args[0]) if len(node.args) == 1 else None
         if n not in (1, 2, 3): self.refuse(node, f"cuda.{path} takes 1, 2 or 3")
         term = "_b{0} * _d{0} + _t{0}" if path == "grid" else "_g{0} * _d{0}"
         terms = ", ".join(term.format(axis) for axis in "xyz"[:n])
         return expression(terms if n == 1 else f"({terms})", node)
-    def atomic(self, node, name):
-        arguments = self.in_order(node.args)
+    def atomic(self, node, path):
+        name, arguments = path.removeprefix("atomic."), self.in_order(node.args)
         if name == "compare_and_swap":
             name, arguments = "cas", [arguments[0], ast.Constant(0), *arguments[1:]]
-        if name not in ATOMICS: self.refuse(node, f"cuda.atomic.{name} is not emulated")
         if len(arguments) != (4 if name == "cas" else 3) or node.keywords:
             self.refuse(node, f"cuda.atomic.{name} takes an array, an index and a value")
         self.unit.atomics |= ast.unparse(arguments[0]) not in self.unit.shared
         return call_of(f"_atomic_{name}", arguments, node)
-
-    def constant(self, node):
+    def constant(self, node, path):
         if isinstance(self.static(node.args[0]), np.ndarray): return self.visit(node.args[0])
         what = "takes a NumPy array that the kernel sees as a global"
-        self.refuse(node, f"cuda.const.array_like {what}")
+        self.refuse(node, f"cuda.{path} {what}")
     def vote(self, node, path):
         "A counter that every thread adds to, a barrier, and the counter in place of the call."
         name, given = f"_vote{len(self.unit.votes) + 1}", self.in_order(node.args)
