@@ -318,7 +318,7 @@ class _Statements:
 
 # %% ../../nbs/emulator/04_lowering.ipynb #emulator-04-lowering-030
 # which method of `_Calls` or `_Arrays` replaces a call
-_METHODS = {
+_METHOD_OF = {
     "grid": "grid", "gridsize": "grid", "const.array_like": "constant",
     "shared.array": "array", "local.array": "array",
     **{f"atomic.{name}": "atomic" for name in [*ATOMICS, "compare_and_swap"]},
@@ -329,7 +329,7 @@ class _Calls:
     "Part of `Lower`: calls of what `cuda` offers. `device_call` comes with device functions."
     def visit_Call(self, node):
         path, callee = self.path(node.func), global_value(node.func, self.env)
-        if path in _METHODS: return getattr(self, _METHODS[path])(node, path)
+        if path in _METHOD_OF: return getattr(self, _METHOD_OF[path])(node, path)
         if f"{path}()" in _TEXTS: return expression(_TEXTS[f"{path}()"], node)
         if getattr(callee, "device", True) is False:
             wrong = f"{callee.__name__} is a kernel"
