@@ -7,23 +7,25 @@ __all__ = ['occupancy']
 
 # %% ../nbs/18_machine_code.ipynb #18-machine-code-003
 from .tools.arguments import as_whole
+from .profiler.bounds import GPU, SM_LIMITS, gpu_named
+from .grid import ceil_div
 
 # %% ../nbs/18_machine_code.ipynb #18-machine-code-038
 def occupancy(
-    registers: int,             # Registers per thread, 1 to 255
-    threads: int,               # Threads per block, 1 to 1024
-    shared: int,                # Shared memory per block, bytes
-    most_threads: int = 2048,   # Places for threads on a multiprocessor; the defaults are an A100's
-    blocks: int = 32,           # Places for blocks on a multiprocessor
-    memory: int = 164 * 1024,   # Shared memory of a multiprocessor, bytes
-) -> float: # 0 to 1
-    """The share of a multiprocessor's places for threads that such blocks can fill.
+    registers: int,           # Registers per thread, 1 to 255
+    threads: int,             # Threads per block, 1 to 1024
+    shared: int,              # Shared memory per block, bytes
+    gpu: GPU | str = "A100",  # One of GPUS, or its name
+) -> float: # 0 to 1; 0 if not even one block fits
+    """The share of a multiprocessor's places for warps that such blocks can fill at most, which is
+    what NVIDIA's occupancy calculator says.
 
-    TypeError for what is not whole, ValueError for what no block can be."""
+    TypeError for what is not whole, ValueError for what no block can be and an unknown GPU."""
     as_whole("registers", registers, 1, 255), as_whole("threads", threads, 1, 1024)
-    as_whole("shared", shared), as_whole("most_threads", most_threads, 1)
-    as_whole("blocks", blocks, 1), as_whole("memory", memory)
-    warps = -(-threads // 32)
-    for_block = warps * -(-registers * 32 // 256) * 256          # registers, in lots of 256 a warp
-    fit = min(most_threads // threads, blocks, 65536 // for_block, memory // (shared + 1024))
-    return fit * threads / most_threads
+    as_whole("shared", shared)
+    sm, warps = SM_LIMITS[gpu_named(gpu).arch], ceil_div(threads, 32)
+    per_warp = ceil_div(registers * 32, 256) * 256
+    with_registers = sm.registers // 4 // per_warp * 4            # warps, as many in each quarter
+    memory = ceil_div(shared + sm.system, sm.unit) * sm.unit or 1  # on a T4 it can be nothing
+    fit = min(sm.warps // warps, sm.blocks, with_registers // warps, sm.shared // memory)
+    return fit * warps / sm.warps

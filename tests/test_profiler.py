@@ -232,7 +232,7 @@ def test_work_and_bound():
     kernel = define("def kernel(x):\n    i = cuda.grid(1)\n    x[i] = x[i] * x[i] + 1 - x[i] / 3\n")
     p = profile(kernel, 2, 64, np.ones(128, np.float32))
     assert (p.flop, p.flop64, p.bytes_touched) == (4 * 128, 3 * 128, 512)   # float32 and a whole number make float64
-    slow, narrow = GPU("slow", 1, 1e3, 1, 1, 1e9, ""), GPU("narrow", 1, 1e9, 1, 1, 1e3, "")
+    slow, narrow = GPU("slow", 1, 1e3, 1, 1, 1e9, "", "sm_80"), GPU("narrow", 1, 1e9, 1, 1, 1e3, "", "sm_80")
     assert (p.bounds(slow)["fp32"], p.bounds(slow)["fp64"], p.bounds(narrow)["dram"]) == (0.064, 0.192, 0.512)
     assert (p.limited_by(slow), p.bound(slow)) == ("fp64", 0.192) and p.bound(narrow) == 0.512
     doubled = profile(kernel, 2, 64, np.ones(128))

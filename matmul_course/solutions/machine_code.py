@@ -6,8 +6,8 @@
 __all__ = ['PTX', 'count_fma', 'stay_narrow', 'what_limits', 'QUESTIONS', 'line_by_line', 'by_pattern', 'any_mention',
            'no_conditions', 'one_kind', 'only_rn', 'names_of_sass', 'converted_first', 'from_the_array', 'wide_zero',
            'divided_by_a_size', 'wide_half', 'narrow_at_the_end', 'without_the_half', 'least_of_four',
-           'sorted_by_count', 'the_largest', 'registers_of_a_warp', 'without_lots', 'without_blocks',
-           'all_of_the_shared']
+           'sorted_by_count', 'the_largest', 'registers_of_a_warp', 'without_lots', 'without_quarters', 'any_size',
+           'without_blocks', 'all_of_the_shared']
 
 # %% ../../nbs/solutions/18_machine_code.ipynb #sol-18-machine-code-003
 import re
@@ -161,57 +161,64 @@ stay_narrow = Exercise(
 
 # %% ../../nbs/solutions/18_machine_code.ipynb #sol-18-machine-code-018
 def least_of_four(registers, threads, shared):
-    lots = threads // 32 * (-(-registers * 32 // 256) * 256)
-    fit = dict(threads=2048 // threads, blocks=32, registers=65536 // lots,
-               shared=164 * 1024 // (shared + 1024))
+    per_warp = -(-registers * 32 // 256) * 256
+    fit = dict(threads=2048 // threads, blocks=32,
+               registers=65536 // 4 // per_warp * 4 // (threads // 32),
+               shared=164 * 1024 // (-(-(shared + 1024) // 128) * 128))
     least = min(fit, key=fit.get)
     return least, fit[least]
 
 def sorted_by_count(registers, threads, shared):
-    warps = threads // 32
-    of_a_warp = (registers * 32 + 255) // 256 * 256
-    registers, shared = 65536 // (warps * of_a_warp), 167936 // (1024 + shared)
+    warps_of_a_quarter = 64 // ((registers + 7) // 8)
+    registers, shared = warps_of_a_quarter * 128 // threads, 1312 // ((shared + 1151) // 128)
     fit = (2048 // threads, "threads"), (registers, "registers"), (shared, "shared"), (32, "blocks")
     return sorted(fit)[0][::-1]
 
 # %% ../../nbs/solutions/18_machine_code.ipynb #sol-18-machine-code-020
+def _fit_by(registers, threads, shared):
+    "How many blocks each resource allows."
+    warps = 65536 // 4 // (-(-registers * 32 // 256) * 256) * 4
+    return dict(threads=2048 // threads, blocks=32, registers=warps // (threads // 32),
+                shared=164 * 1024 // (-(-(shared + 1024) // 128) * 128))
+
+def _smallest(fit): return min(fit.items(), key=lambda item: item[1])
+
 def the_largest(registers, threads, shared):
     "the resource that allows most blocks was named; the one that allows fewest decides"
-    lots = threads // 32 * (-(-registers * 32 // 256) * 256)
-    fit = dict(threads=2048 // threads, blocks=32, registers=65536 // lots,
-               shared=164 * 1024 // (shared + 1024))
+    fit = _fit_by(registers, threads, shared)
     most = max(fit, key=fit.get)
     return most, fit[most]
 
 def registers_of_a_warp(registers, threads, shared):
     "registers were counted for one warp, where the whole block has to have them"
-    fit = dict(threads=2048 // threads, blocks=32, shared=164 * 1024 // (shared + 1024),
-               registers=65536 // (-(-registers * 32 // 256) * 256))
-    least = min(fit, key=fit.get)
-    return least, fit[least]
+    fit = _fit_by(registers, threads, shared)
+    return _smallest(fit | dict(registers=65536 // (-(-registers * 32 // 256) * 256)))
 
 def without_lots(registers, threads, shared):
     "the registers of a warp were not rounded up to a lot of 256"
-    fit = dict(threads=2048 // threads, blocks=32, registers=65536 // (registers * threads),
-               shared=164 * 1024 // (shared + 1024))
-    least = min(fit, key=fit.get)
-    return least, fit[least]
+    fit = _fit_by(registers, threads, shared)
+    return _smallest(fit | dict(registers=65536 // 4 // (registers * 32) * 4 * 32 // threads))
+
+def without_quarters(registers, threads, shared):
+    "a warp gets its registers from one quarter of the 65,536; what is left over in each is lost"
+    per_warp = -(-registers * 32 // 256) * 256
+    fit = _fit_by(registers, threads, shared)
+    return _smallest(fit | dict(registers=65536 // (threads // 32 * per_warp)))
+
+def any_size(registers, threads, shared):
+    "the shared memory of a block was not rounded up to a lot of 128 bytes"
+    fit = _fit_by(registers, threads, shared)
+    return _smallest(fit | dict(shared=164 * 1024 // (shared + 1024)))
 
 def without_blocks(registers, threads, shared):
     "no more than 32 blocks run on a multiprocessor, however small they are; that was left out"
-    lots = threads // 32 * (-(-registers * 32 // 256) * 256)
-    fit = dict(threads=2048 // threads, registers=65536 // lots,
-               shared=164 * 1024 // (shared + 1024))
-    least = min(fit, key=fit.get)
-    return least, fit[least]
+    fit = _fit_by(registers, threads, shared)
+    return _smallest(fit | dict(blocks=fit["threads"]))
 
 def all_of_the_shared(registers, threads, shared):
     "the 1,024 bytes that a block takes besides its own were left out"
-    lots = threads // 32 * (-(-registers * 32 // 256) * 256)
-    fit = dict(threads=2048 // threads, blocks=32, registers=65536 // lots,
-               shared=164 * 1024 // max(1, shared))
-    least = min(fit, key=fit.get)
-    return least, fit[least]
+    fit = _fit_by(registers, threads, shared)
+    return _smallest(fit | dict(shared=164 * 1024 // max(1, -(-shared // 128) * 128)))
 
 # %% ../../nbs/solutions/18_machine_code.ipynb #sol-18-machine-code-021
 def _limit_cases():
@@ -221,18 +228,22 @@ def _limit_cases():
             (84, 256, 0, "registers", 2), (64, 256, 0, "registers", 4),
             (33, 1024, 0, "registers", 1), (16, 96, 5_500, "threads", 21),
             (16, 64, 6_000, "shared", 23),
-            (168, 64, 10_000, "registers", 6), (24, 128, 10_000, "shared", 15)):
+            (168, 64, 10_000, "registers", 6), (24, 128, 10_000, "shared", 15),
+            (40, 96, 0, "registers", 16), (16, 32, 10_166, "shared", 14),
+            (24, 32, 11_904, "shared", 12)):
         yield Case("{} registers a thread, {} threads, {:,} bytes".format(*block), tuple(block),
                    (name, blocks))
 
 what_limits = Exercise(
     "**What limits?** A block has so many `threads`, whole warps, with so many `registers` each, "
-    "and `shared` bytes of shared memory, besides which it takes another 1,024 for itself. On an "
-    "A100, which of `\"threads\"`, `\"blocks\"`, `\"registers\"` and `\"shared\"` lets the fewest "
-    "blocks onto a multiprocessor, and how many? Return both, for instance `(\"blocks\", 32)`. In "
+    "and `shared` bytes of shared memory, besides which it takes another 1,024 for itself. Shared "
+    "memory is given out in lots of 128 bytes. On an A100, which of `\"threads\"`, `\"blocks\"`, "
+    "`\"registers\"` and `\"shared\"` lets the fewest blocks onto a multiprocessor, and how many? "
+    "Return both, for instance `(\"blocks\", 32)`. In "
     "what is asked, one alone is the least. The limits stand in this lesson.",
     _limit_cases, right=[least_of_four, sorted_by_count],
-    wrong=[the_largest, registers_of_a_warp, without_lots, without_blocks, all_of_the_shared],
+    wrong=[the_largest, registers_of_a_warp, without_lots, without_quarters, any_size,
+           without_blocks, all_of_the_shared],
     hints=["Work out four numbers of blocks, as `occupancy` does; do not take their minimum yet.",
            "`min(fit, key=fit.get)` gives the key with the smallest value of a dictionary."],
     solution="18_machine_code.ipynb#What-fits-is-not-enough",
