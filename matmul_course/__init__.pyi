@@ -27,6 +27,7 @@ from .shapes import (
     matmul_skinny as matmul_skinny, matmul_wide as matmul_wide, matmul as matmul)
 from .grid import launch_kernel as launch_kernel, ceil_div as ceil_div
 from .cuda_kernel import matmul_cuda as matmul_cuda
+from .multiprocessor import warps_to_hide as warps_to_hide
 from .coalescing import (
     coalesced_kernel as coalesced_kernel, matmul_cuda_coalesced as matmul_cuda_coalesced)
 from .shared_memory import matmul_cuda_shared as matmul_cuda_shared
