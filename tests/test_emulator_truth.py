@@ -27,6 +27,21 @@ def test_a_view_is_kept_as_it_was():
     launch(views, 1, 3, a, np.array([2, 1, 3]), pair[0], o)
     assert o.tolist() == [[6, 7, 3, 1], [3, 4, 3, 1], [9, 10, 3, 1]]
 
+def stores_and_binds(x, pair, o):
+    t = cuda.threadIdx.x
+    a, x[t] = 3, 2
+    b, pair.x = 4, 2
+    cuda.syncthreads()
+    x[t] = 5
+    pair.x = 5
+    cuda.syncthreads()
+    o[t] = a + b
+
+def test_a_store_is_not_made_again():
+    x, o, pair = np.zeros(4), np.zeros(4), np.zeros(1, [("x", np.int32)])
+    launch(stores_and_binds, 1, 4, x, pair[0], o)
+    assert (x == 5).all() and (o == 7).all() and pair["x"] == 5
+
 def swaps(x, o, n):
     src = cuda.shared.array(4, float32)
     dst = cuda.shared.array(4, float32)

@@ -4,15 +4,15 @@
 
 # %% auto #0
 __all__ = ['OUT_OF_BOUNDS', 'RACING', 'BARRIER_MISSED', 'NOT_UNIFORM', 'ERROR_SIZE', 'STOPPED', 'CHECKS', 'LOAD', 'STORE',
-           'UPDATE', 'ATOMIC', 'light_inline', 'in_bounds', 'checked_index', 'sizes_of', 'go_on', 'Check']
+           'UPDATE', 'ATOMIC', 'light_inline', 'in_bounds', 'index_parts', 'checked_index', 'sizes_of', 'go_on',
+           'Check']
 
 # %% ../../nbs/emulator/07_checks.ipynb #emulator-07-checks-003
 import ast, math
 from collections.abc import Callable
 from typing import Any
 from llvmlite import ir
-from numba import njit, types
-from numba.core.errors import TypingError
+from numba import TypingError, njit, types
 from numba.extending import intrinsic, overload
 from .source import (
     Unsupported, call_of, expression, holds, loaded, statements)
@@ -39,21 +39,19 @@ def in_bounds(i, n, axis, site, t, err):
     raise IndexError("index out of range")
 
 # %% ../../nbs/emulator/07_checks.ipynb #emulator-07-checks-014
-def _checked_part(text, kind, axis):
-    "A part of an index: a number with its check, or a slice, which is clamped as in NumPy."
-    if isinstance(kind, types.Integer):
-        return f"_inside({text}, shape[{axis}], {axis}, site, t, err)"
-    if isinstance(kind, (types.SliceType, types.EllipsisType)): return text
-    raise TypingError(f"an index of type {kind} is not for kernels")
+def index_parts(index: types.Type, ndim: int) -> list[tuple[str, int | None]]:
+    """The text and the axis of each part of an index. A slice or an ellipsis has no axis, but None.
 
-def _checked_text(index, ndim):
-    "Each number of an index with its check. After an ellipsis, axes are counted from the end."
-    if not isinstance(index, types.BaseTuple): return _checked_part("index", index, 0)
-    n, kinds = len(index.types), [type(part) for part in index.types]
-    dots = kinds.index(types.EllipsisType) if types.EllipsisType in kinds else n
-    parts = [_checked_part(f"index[{i}]", part, i if i < dots else ndim - n + i)
-             for i, part in enumerate(index.types)]
-    return f"({''.join(part + ', ' for part in parts)})"
+    After an ellipsis, axes are counted from the end."""
+    several = isinstance(index, types.BaseTuple)
+    kinds, parts, behind = index.types if several else [index], [], 0
+    for i, kind in enumerate(kinds):
+        if isinstance(kind, types.EllipsisType): behind = ndim - len(kinds)
+        elif not isinstance(kind, (types.Integer, types.SliceType)):
+            raise TypingError(f"an index of type {kind} is not for kernels")
+        axis = i + behind if isinstance(kind, types.Integer) else None
+        parts.append((f"index[{i}]" if several else "index", axis))
+    return parts
 
 def checked_index(shape, index, site, t, err):
     "In compiled code: `index`, each of its numbers checked against `shape`. In Python, as it is."
@@ -64,8 +62,12 @@ def sizes_of(array):
 
 @overload(checked_index, jit_options=_LIGHT)
 def _checked_index_typed(shape, index, site, t, err):
-    check = f"lambda shape, index, site, t, err: {_checked_text(index, shape.count)}"
-    return eval(check, dict(_inside=in_bounds))
+    check = "_inside({0}, shape[{1}], {1}, site, t, err)"
+    parts = [text if axis is None else check.format(text, axis)
+             for text, axis in index_parts(index, shape.count)]
+    several = isinstance(index, types.BaseTuple)
+    whole = f"({''.join(part + ', ' for part in parts)})" if several else parts[0]
+    return eval(f"lambda shape, index, site, t, err: {whole}", dict(_inside=in_bounds))
 
 @overload(sizes_of, jit_options=_LIGHT)
 def _sizes_of_typed(array):
@@ -91,8 +93,7 @@ def go_on(err):
     if _word_of_host(err): raise IndexError("ended by the host")
 
 # what the emitted text calls
-CHECKS = dict(_at=checked_index, _shape=sizes_of, _go_on=go_on,
-              _meet=meet)
+CHECKS = dict(_at=checked_index, _shape=sizes_of, _go_on=go_on, _meet=meet)
 
 # %% ../../nbs/emulator/07_checks.ipynb #emulator-07-checks-016g
 _SHORT = 4096                            # iterations that nobody has to wait for
@@ -100,35 +101,15 @@ _SHORT = 4096                            # iterations that nobody has to wait fo
 def _iterations(node, env):
     "How often the innermost statement inside runs, if constants say it, otherwise infinity."
     inside = max((_iterations(n, env) for n in ast.iter_child_nodes(node)), default=1)
-    if isinstance(node, ast.While): return math.inf
-    if not isinstance(node, ast.For): return inside
+    if not isinstance(node, (ast.For, ast.While)): return inside
     try: return inside * len(eval(ast.unparse(node.iter), dict(range=range), env))
-    except Exception: return math.inf
-
-class _LongLoops:
-    "Part of `Check`: loops that the host can end."
-    def visit_While(self, node):
-        "A loop, with a read of the host's word in each iteration."
-        self.generic_visit(node)
-        if "_barrier" in loaded(node): return node           # a loop of the whole block
-        node.body = [*statements("_go_on(_err)", node), *node.body]
-        return node
-    def visit_For(self, node):
-        "The same, if the loop may be long."
-        short = _iterations(node, self.unit.env) <= _SHORT
-        return self.generic_visit(node) if short else self.visit_While(node)
+    except Exception: return math.inf                        # `while` has no `iter`
 
 # %% ../../nbs/emulator/07_checks.ipynb #emulator-07-checks-019
 LOAD, STORE, UPDATE, ATOMIC = 1, 2, 3, 4      # what an access does
 
-def _as_call(part):
-    "A slice, which stands only in an index, as a call."
-    if not isinstance(part, ast.Slice): return part
-    ends = [part.lower, part.upper, part.step][:3 if part.step else 2]
-    return call_of("slice", [end or ast.Constant(None) for end in ends], part)
-
 # %% ../../nbs/emulator/07_checks.ipynb #emulator-07-checks-021
-class Check(_LongLoops, ast.NodeTransformer):
+class Check(ast.NodeTransformer):
     """Puts a check around each index of a tree, and adds a (line, array) to `sites` for each.
 
     `kinds` are the types of the names. With `watch`, each access is handed to `_seen` instead."""
@@ -136,7 +117,7 @@ class Check(_LongLoops, ast.NodeTransformer):
         self.unit, self.sites, self.kinds, self.watch = unit, sites, kinds, watch
         arrays = unit.shared | unit.local
         self.known = {name: shape for name, (shape, _) in arrays.items() if 0 not in shape}
-    def site(self, node: ast.expr | ast.stmt, name: str) -> int:
+    def site(self, node: ast.expr | ast.stmt, name: str = "") -> int:
         "Note the line of an access and its array; the number under which errors name them."
         self.sites.append((node.lineno, name))
         return len(self.sites)
@@ -156,14 +137,25 @@ class Check(_LongLoops, ast.NodeTransformer):
             array, index = node.args[:2]
             node.args[1] = self.checked(array, index, node, ATOMIC, shown(self.unit, array))
         return node
+    def visit_While(self, node: ast.For | ast.While) -> ast.AST:
+        "A loop, which asks the host in each iteration if it may be long. The block's loops do so."
+        long = "_barrier" not in loaded(node) and _iterations(node, self.unit.env) > _SHORT
+        self.generic_visit(node)
+        if long: node.body[:0] = statements("_go_on(_err)", node)
+        return node
     def visit_For(self, node: ast.For) -> ast.AST:
-        "A loop. A Watch hears of an element only if it has an index."
+        "The same. A Watch hears of an element only if it has an index."
         over, kind = ast.unparse(node.iter), self.kinds.get(getattr(node.iter, "id", ""))
         no_array = isinstance(node.iter, ast.Tuple) or kind and not isinstance(kind, types.Array)
         if self.watch and not no_array and not over.startswith("range("):
             what = "races and profiles follow a loop over indices, not one over elements"
             self.unit.refuse(node, what)
-        return super().visit_For(node)
+        return self.visit_While(node)
+    def visit_Slice(self, node: ast.Slice) -> ast.AST:
+        "A slice, which stands only in an index, as a call."
+        ends = [node.lower, node.upper, node.step][:3 if node.step else 2]
+        given = [self.visit(end) if end else ast.Constant(None) for end in ends]
+        return call_of("slice", given, node)
     def subscript(self, node: ast.Subscript, kind: int) -> Any:
         "`node` with the check around its index. `kind` is what the access does, such as LOAD."
         array, index, name = node.value, node.slice, shown(self.unit, node.value)
@@ -177,11 +169,8 @@ class Check(_LongLoops, ast.NodeTransformer):
     def checked(self, array: ast.expr, index: ast.expr, at: ast.expr, kind: int, name: str) -> Any:
         "The index in a call that checks it, or tells a Watch of it. `name` is that of the array."
         parts = index.elts if isinstance(index, ast.Tuple) else [index]
-        texts, text = [ast.unparse(_as_call(part)) for part in parts], ast.unparse(array)
-        if "None" in texts: self.unit.refuse(at, "None in an index")
-        several = isinstance(index, ast.Tuple) or texts == ["..."]
-        indices = f"({''.join(text + ', ' for text in texts)})" if several else texts[0]
-        site = self.site(at, name)
+        if "None" in map(ast.unparse, parts): self.unit.refuse(at, "None in an index")
+        text, indices, site = ast.unparse(array), ast.unparse(index), self.site(at, name)
         # arrays that one thread has for itself are of no interest to a Watch
         if self.watch and text not in self.unit.local:
             seen = f"{text}, {indices}, {kind}, {site}, _t, _phase, _b, _err, _log"

@@ -11,11 +11,8 @@ from collections.abc import Sequence
 from types import FunctionType
 from typing import Any
 import numpy as np
-from numba import types
-from numba.core.errors import TypingError
-from numba.core.imputils import impl_ret_borrowed
-from numba.core.registry import cpu_target
-from numba.core.typing import signature
+from numba import TypingError, types
+from numba.core import imputils, registry
 from numba.extending import intrinsic
 from .source import (
     DeviceName, assign, call_of, expression, holds, is_jitted, parameters, plain,
@@ -42,8 +39,8 @@ def declared(callee: Any) -> list:
 def best_signature(
     fn: FunctionType, signatures: list, kinds: tuple[types.Type, ...], ambiguous=True) -> Any:
     "The signature that Numba chooses for arguments of these types. TypingError if none fits."
-    cases = [signature(result or types.none, *wanted) for wanted, result in signatures]
-    choose = cpu_target.typing_context.resolve_overload
+    cases = [(result or types.none)(*wanted) for wanted, result in signatures]
+    choose = registry.cpu_target.typing_context.resolve_overload
     if best := choose(fn, cases, kinds, {}, allow_ambiguous=ambiguous): return best
     given, wanted = ", ".join(map(str, kinds)), ", ".join(str(case.args) for case in cases)
     raise TypingError(f"{fn.__name__}: no signature fits ({given}); declared {wanted}")
@@ -52,7 +49,8 @@ def _is_number(kind): return isinstance(kind, (types.Number, types.Boolean))
 
 def _cast(context, builder, sig, args):
     new = context.cast(builder, args[0], sig.args[0], sig.return_type)
-    return impl_ret_borrowed(context, builder, sig.return_type, new)   # arrays have one more owner
+    # arrays have one more owner
+    return imputils.impl_ret_borrowed(context, builder, sig.return_type, new)
 
 @intrinsic
 def _in_type_of(typing_context, value, like): return like(value, like), _cast
@@ -68,13 +66,11 @@ def _by_signature(callee):
     return given
 
 # %% ../../nbs/emulator/05_devices.ipynb #emulator-05-devices-013
-def without_returns(
-    stmts: list,           # Statements of a function
-    leave: str,            # The text of what a `return` does where it stands in no loop
-    result: str = "",      # The name that takes the value of `return value`
-    in_loop: bool = False, # Whether the statements stand in a loop of the function
-) -> list[ast.stmt]:
-    "Statements in which each `return` is replaced, from however deep inside of loops."
+def without_returns(stmts: list, leave: str, result: str = "", in_loop: bool = False) -> list:
+    """The statements of a function, with each `return` replaced, from however deep inside of loops.
+
+    `leave` is the text of what a `return` does where it stands in no loop, and `result` the name
+    that takes the value of `return value`. `in_loop`: do the statements stand in a loop?"""
     out, text = [], "_ret = True\nbreak" if in_loop else leave
     for s in stmts:
         if isinstance(s, ast.Return):
@@ -90,10 +86,8 @@ def without_returns(
 
 def _single_exit(body, result):
     "An inlined body, which ends where it ends: `return x` becomes an assignment to `result`."
-    last = body[-1] if body else None
-    if isinstance(last, ast.Return) and not holds(body[:-1], ast.Return):
-        return body[:-1] + ([assign(result, last.value, last)] if last.value else [])
-    if not holds(body, ast.Return): return body
+    before_end = body[:-1] if isinstance(body[-1], ast.Return) else body
+    if not holds(before_end, ast.Return): return without_returns(body, "", result)
     once = statements("for _once in range(1): pass", body[0])
     once[0].body = without_returns(body, "continue", result)
     return once
@@ -114,8 +108,8 @@ class _LowerCalls(Lower):
     def visit_Return(self, node):
         node = super().visit_Return(node)
         if node.value and any(_is_number(result) for _, result in declared(self.callee)):
-            like = ast.Name(f"_like{self.suffix}", ast.Load())
-            node.value = call_of("_in_type_of", [node.value, like], node)
+            text = f"_in_type_of({ast.unparse(node.value)}, _like{self.suffix})"
+            node.value = expression(text, node)
         return node
     def bound(self, given, node):
         "Statements that bind parameters to what is given, converted as a signature says."
@@ -155,12 +149,20 @@ class _LowerCalls(Lower):
         if is_jitted(value) or isinstance(value, (type, types.Type)): return value
     def device(self, callee, source, known):
         "A device function's tree, made at its first call; None while it is being made."
-        devices = self.unit.devices
         key = plain(callee), *((p, getattr(v, "_path", v)) for p, v in known.items())
-        if key not in devices:
-            devices[key] = None
-            devices[key] = _device_function(self.unit, source, callee, known)
-        return devices[key]
+        unit = self.unit
+        if key in unit.devices: return unit.devices[key]
+        unit.devices[key], outer, unit.local = None, unit.local, {}
+        low = _LowerCalls(unit, source, f"__{next(unit.counter)}", known=known, callee=callee)
+        body, tree = low.lowered(), low.tree
+        arrays = "\n".join(f"{n} = {array_text(*array)}" for n, array in unit.local.items())
+        names = {p: low.rename(p) for p in parameters(tree) if p not in known}
+        given = {p: ast.Name(n, ast.Load()) for p, n in names.items() if declared(callee)}
+        tree.body = statements(arrays, tree) + low.bound(given, tree) + body
+        tree.name, tree.returns = source.name + low.suffix, None
+        tree.args.args = [ast.arg(n) for n in [*CONTEXT, *names.values()]]
+        unit.devices[key], unit.local = ast.fix_missing_locations(tree), outer
+        return tree
     def inlined(self, node, callee, source, given, known):
         "The body of a device function, in the caller; its result, in the place of the call."
         rebound = stored(read_tree(source).body)
@@ -174,28 +176,13 @@ class _LowerCalls(Lower):
         self.before += _single_exit(body, result)
         return expression(result if returns else "None", node)
 
-def _device_function(unit, source, callee, known):
-    "The tree of a device function that stays one."
-    low = _LowerCalls(unit, source, f"__{next(unit.counter)}", known=known, callee=callee)
-    outer, unit.local = unit.local, {}
-    body, tree = low.lowered(), low.tree
-    arrays = "\n".join(f"{n} = {array_text(*array)}" for n, array in unit.local.items())
-    unit.local = outer
-    names = {p: low.rename(p) for p in parameters(tree) if p not in known}
-    given = {p: ast.Name(n, ast.Load()) for p, n in names.items() if declared(callee)}
-    tree.body = statements(arrays, tree) + low.bound(given, tree) + body
-    tree.name, tree.returns = source.name + low.suffix, None
-    tree.args.args = [ast.arg(n) for n in [*CONTEXT, *names.values()]]
-    return ast.fix_missing_locations(tree)
-
 # %% ../../nbs/emulator/05_devices.ipynb #emulator-05-devices-018
 def lower(
-    kernel: FunctionType,
-    argtypes: Sequence[types.Type] = (), # Of its arguments; then `a.dtype` is a constant
-) -> tuple[ast.FunctionDef, Unit]:
+    kernel: FunctionType, argtypes: Sequence[types.Type] = ()) -> tuple[ast.FunctionDef, Unit]:
     """The kernel's tree without `cuda`, and the Unit that says what belongs to it.
 
-    Raises Unsupported, with the line, for anything that is not emulated."""
+    If `argtypes` are the types of its arguments, `a.dtype` is a constant. Raises Unsupported, with
+    the line, for anything that is not emulated."""
     unit = Unit()
     low = _LowerCalls(unit, unit.add(read_source(plain(kernel))))
     kinds = zip(map(low.rename, parameters(low.tree)), argtypes)

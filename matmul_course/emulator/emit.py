@@ -44,9 +44,8 @@ class _Storage:
         for k, (name, (shape, d)) in enumerate(shared.items()):
             window = f"_memory[:_bytes // {d.itemsize} * {d.itemsize}].view({dtype_text(d)})"
             lines += [f"{name} = {window if 0 in shape else array_text(shape, d)}"]
-            first, last = f"_log[0][{k}, 0]", f"_log[0][{k}, 1]"
-            address, size = f"{name}.ctypes.data", f"{name}.nbytes"
-            if self.watch: lines += [f"{first} = {address}; {last} = {address} + {size}"]
+            first, row = f"{name}.ctypes.data", f"_log[0][{k}]"
+            if self.watch: lines += [f"{row}[0] = {first}; {row}[1] = {first} + {name}.nbytes"]
         return lines
     def thread_arrays(self):
         passed, n = parameters(self.tree), math.prod(self.dims)
@@ -154,7 +153,8 @@ def translate(
     devices, tree = [check.visit(f) for f in unit.devices.values()], check.visit(tree)
     if watch and watch.rewrite:
         for f in [tree, *devices]: watch.rewrite(f, check.site, repeated)
-    block = _Emit(tree, unit, kinds, Build(tree, unit, sites), repeated, dims, bool(watch)).text()
+    built = Build(tree, unit, check.site)
+    block = _Emit(tree, unit, kinds, built, repeated, dims, bool(watch)).text()
     texts = [*(_text_of(f) + "\n" for f in devices), block]
     functions = "\n".join(_DECORATOR + text for text in texts)
     return functions + _ENTRY.replace("{params}", ", ".join(parameters(tree))), sites

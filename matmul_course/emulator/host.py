@@ -7,8 +7,7 @@ __all__ = ['DeviceArray', 'Stream', 'Event', 'Cuda']
 
 # %% ../../nbs/emulator/14_host.ipynb #emulator-14-host-003
 import inspect
-from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from functools import partial, reduce
 from time import perf_counter
 from types import SimpleNamespace
@@ -19,7 +18,7 @@ from numba.core.sigutils import normalize_signature
 from .source import DeviceSide, Unsupported, plain, with_cuda
 from .simple import (
     BLOCK_LIMIT, GRID_LIMIT, SHARED_LIMIT, THREAD_LIMIT, blank, to_dtype)
-from .run import Kernel
+from .run import Kernel, contiguous
 
 # %% ../../nbs/emulator/14_host.ipynb #emulator-14-host-007
 _TOLD = set("shape dtype ndim size strides nbytes itemsize flags".split())
@@ -63,18 +62,16 @@ class DeviceArray(_HiddenArray):
         "Overwrite with `ary`, of host or device. ValueError if its shape or dtype differs."
         ary, mine = _on_host(ary), self._memory
         if (ary.shape, ary.dtype) != (mine.shape, mine.dtype):
-            wanted = f"{mine.shape} {mine.dtype}"
-            raise ValueError(f"ary: {ary.shape} {ary.dtype} should be {wanted}")
+            raise ValueError(f"ary: {ary.shape} {ary.dtype} should be {mine.shape} {mine.dtype}")
         mine[...] = ary
 
 # %% ../../nbs/emulator/14_host.ipynb #emulator-14-host-014
 class Stream:
     "A stream of work that is always done already."
     def synchronize(self) -> None: "Return at once, because no work is waiting."
-    @contextmanager
-    def auto_synchronize(self) -> Iterator["Stream"]:
+    def auto_synchronize(self) -> AbstractContextManager["Stream"]:
         "A `with` that ends when the work inside it is done, which is at once."
-        yield self
+        return nullcontext(self)
     def __bool__(self): return True
 
 class Event:
@@ -103,10 +100,7 @@ class _Memory:
             to.copy_to_device(obj, stream)
             return to
         if isinstance(obj, DeviceArray): return obj
-        host = np.asarray(obj)
-        if host.flags.c_contiguous or host.flags.f_contiguous: return DeviceArray(host.copy("K"))
-        strided = f"an array with strides {host.strides} is not contiguous"
-        raise ValueError(f"obj: {strided}; pass a copy")
+        return DeviceArray(contiguous(np.asarray(obj), "obj").copy("K"))
     def device_array(self, shape, dtype=np.float64, strides=None, order="C", stream=0):
         "An array that nobody has written yet: NaN where it can be."
         return DeviceArray(np.full(shape, blank(to_dtype(dtype)), to_dtype(dtype), order))

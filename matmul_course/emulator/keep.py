@@ -17,9 +17,7 @@ from types import BuiltinFunctionType, FunctionType, ModuleType
 from typing import Any
 import llvmlite, numba, numpy as np
 from numba import types
-from numba.core.compiler import CompileResult
-from numba.core.registry import cpu_target
-from numba.core.serialize import dumps
+from numba.core import compiler, registry, serialize
 from platformdirs import user_cache_dir
 from ..tools.files import write_whole
 from .source import current_value, is_jitted, plain, remember
@@ -52,7 +50,7 @@ def _toolchain(folders):
     versions = [platform.python_version(), *(m.__version__ for m in (numba, llvmlite, np))]
     modules = [file.read_text(encoding="utf-8") for folder in folders
                for file in sorted(folder.glob("*.py"))]
-    processor = cpu_target.target_context.codegen().magic_tuple()
+    processor = registry.cpu_target.target_context.codegen().magic_tuple()
     return repr((versions, processor, modules))
 
 def cache_key(unit: Unit, watch: Any, *details) -> str | None:
@@ -90,7 +88,7 @@ def _digest(key, data): return hashlib.sha256(key.encode() + data).digest()
 def keep(key: str | None, *what: Any) -> None:
     "Write what belongs to a key to the disk. Where that fails, nothing is kept."
     with suppress(Exception):
-        data = dumps(what)
+        data = serialize.dumps(what)
         write_whole(_file_of(key), _digest(key, data) + data, mode=0o600)
 
 def kept(key: str | None) -> tuple | None:
@@ -110,7 +108,6 @@ def _is_same(a, b):
 class Compiled:
     "A kernel, compiled for one set of argument types and one block shape."
     run: Callable # The compiled loop over blocks
-    text: str     # What was emitted
     sites: list   # (line, array) for each place that an error may name
     unit: Unit
     def fresh(self) -> bool:
@@ -139,10 +136,10 @@ def compile_for(
         blocks.compile((*[types.int64] * 6, types.int64[::1], log_type, *argtypes))
         [result] = blocks.overloads.values()
         if not result.library.has_dynamic_globals: keep(key, text, sites, result._reduce())
-    return Compiled(blocks, text, sites, unit)
+    return Compiled(blocks, sites, unit)
 
 def _install(blocks, code):
     "Let a function of Numba's run machine code that was kept, as Numba's own cache does."
-    result = CompileResult._rebuild(blocks.targetctx, *code)
+    result = compiler.CompileResult._rebuild(blocks.targetctx, *code)
     blocks.targetctx.insert_user_function(result.entry_point, result.fndesc, [result.library])
     blocks.add_overload(result)

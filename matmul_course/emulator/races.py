@@ -18,7 +18,7 @@ from .extras import CudaVector
 from .simple import SHARED_LIMIT
 from .lowering import Unit
 from .checks import (
-    ATOMIC, LOAD, RACING, checked_index, light_inline, sizes_of)
+    ATOMIC, LOAD, RACING, checked_index, index_parts, light_inline, sizes_of)
 
 # %% ../../nbs/emulator/11_races.ipynb #emulator-11-races-008
 def elements_of(array, index, kind):
@@ -28,8 +28,8 @@ def address_of(array, index, j):
     "In compiled code: the address of element `j` of those that `array[index]` is."
 
 def _is_element(array, index):
-    kinds = index.types if isinstance(index, types.BaseTuple) else [index]
-    return len(kinds) == array.ndim and all(isinstance(kind, types.Integer) for kind in kinds)
+    axes = [axis for _, axis in index_parts(index, array.ndim)]
+    return axes == list(range(array.ndim))
 
 @overload(elements_of)
 def _elements_of_typed(array, index, kind):
@@ -41,8 +41,7 @@ def _elements_of_typed(array, index, kind):
 def _address_of_typed(array, index, j):
     if not isinstance(array, types.Array): return lambda array, index, j: -1
     if _is_element(array, index):
-        number = "index[{0}]" if isinstance(index, types.BaseTuple) else "index"
-        steps = [f"{number.format(i)} * array.strides[{i}]" for i in range(array.ndim)]
+        steps = [f"{i} * array.strides[{axis}]" for i, axis in index_parts(index, array.ndim)]
         return eval(f"lambda array, index, j: {' + '.join(['array.ctypes.data', *steps])}")
     def in_part(array, index, j):
         part = array[index]
@@ -139,12 +138,12 @@ def _note_race(address, size, kind, site, t, phase, block, log):
 
 # %% ../../nbs/emulator/11_races.ipynb #emulator-11-races-020
 def root_rows(unit: Unit, args: tuple[Any, ...]) -> np.ndarray:
-    """Rows for `find_root`: first address, end, item size, number of elements, 1 if shared.
+    """Rows for `find_root`: first address, end, item size, bytes, 1 if shared.
 
     The shared arrays come first, and each block fills in their addresses."""
-    shared = [(0, 0, d.itemsize, SHARED_LIMIT // d.itemsize if 0 in shape else math.prod(shape), 1)
+    shared = [(0, 0, d.itemsize, math.prod(shape) * d.itemsize or SHARED_LIMIT, 1)
               for shape, d in unit.shared.values()]
-    passed = [(low, high, a.itemsize, (high - low) // a.itemsize, 0)
+    passed = [(low, high, a.itemsize, high - low, 0)
               for a in args if isinstance(a, np.ndarray)
               for low, high in [np.lib.array_utils.byte_bounds(a)]]
     return np.array(shared + passed, np.int64).reshape(-1, 5)
@@ -161,12 +160,10 @@ def _arrays_in(args):
 
 def _race_log(unit, args, err):
     "Tables of `_note_race`: cells for each array, those of an array after the last one's."
-    arrays = _arrays_in(args)
-    roots, shared = root_rows(unit, arrays), [_cell_size(d, unit) for _, d in unit.shared.values()]
-    cells = roots[:, 2] * roots[:, 3]
-    least = [min(shared)] * len(shared) if shared else []         # windows of one memory
-    roots[:, 2] = least + [_cell_size(a.dtype, unit) for a in arrays]
-    cells //= roots[:, 2]
+    arrays, shared = _arrays_in(args), [_cell_size(d, unit) for _, d in unit.shared.values()]
+    roots, least = root_rows(unit, arrays), min(shared, default=1)    # windows of one memory
+    roots[:, 2] = [least] * len(shared) + [_cell_size(a.dtype, unit) for a in arrays]
+    cells = roots[:, 3] // roots[:, 2]
     roots[:, 3] = np.cumsum(cells) - cells
     return roots, np.zeros((cells.sum(), RECORDS, 3), np.int64), err
 

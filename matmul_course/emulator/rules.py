@@ -11,9 +11,7 @@ from functools import partial
 import numpy as np
 from llvmlite import ir
 from numba import float64, int64, njit, types
-from numba.core import cgutils
-from numba.core.compiler import Compiler
-from numba.core.cpu import CPUContext
+from numba.core import cgutils, compiler, cpu
 
 # %% ../../nbs/emulator/05a_rules.ipynb #emulator-05a-rules-011
 def _to_integer(builder, x, width, signed):
@@ -45,11 +43,11 @@ def _larger(pair):
     a, b = pair
     return a if b != b or a > b or (a == b and math.copysign(1, a) > 0) else b
 
-_smaller = _in_python(lambda pair: -max(-pair[0], -pair[1]))
 _to_int64 = _in_python(lambda x: int64(x))
 _FLOAT, _FLOATS, _INTEGERS = (types.Float,), (types.Float,) * 2, (types.Integer,) * 2
 _RULES: dict = {
-    (max, 2): (_FLOATS, _in_python(_larger)), (min, 2): (_FLOATS, _smaller),
+    (max, 2): (_FLOATS, _in_python(_larger)),
+    (min, 2): (_FLOATS, _in_python(lambda pair: -max(-pair[0], -pair[1]))),
     (int, 1): (_FLOAT, _to_int64), (math.trunc, 1): (_FLOAT, _to_int64),
     (round, 1): (_FLOAT, _in_python(lambda x: int64(np.rint(x)))),
     (round, 2): (_FLOAT, _in_python(lambda x, digits: np.around(float64(x), digits) + 0.))}
@@ -57,7 +55,7 @@ for _f in (operator.lshift, operator.ilshift, operator.rshift, operator.irshift)
     _RULES[_f, 2] = _INTEGERS, partial(_shift, left="l" in _f.__name__)
 
 # %% ../../nbs/emulator/05a_rules.ipynb #emulator-05a-rules-017
-class _GpuContext(CPUContext):
+class _GpuContext(cpu.CPUContext):
     def cast(self, builder, x, before, after):
         if isinstance(before, types.Float) and isinstance(after, types.Integer):
             return _to_integer(builder, x, after.bitwidth, after.signed)
@@ -69,7 +67,7 @@ class _GpuContext(CPUContext):
             return super().get_function(fn, sig, _firstcall)
         return lambda builder, args, loc=None: rule(self, builder, sig, args)
 
-class _GpuCompiler(Compiler):
+class _GpuCompiler(compiler.Compiler):
     def __init__(self, typingctx, targetctx, *args):
         context = copy.copy(targetctx)
         context.__class__ = _GpuContext

@@ -10,11 +10,11 @@ import ast, builtins
 from numba import types
 from numba.core.registry import cpu_target
 from numba.np.numpy_support import as_dtype
-from .source import bindings, loaded, parameters, stored
+from .source import bindings, loaded, parameters, stored, under
 from .extras import CudaVector
 from .lowering import Unit
 from .devices import array_text
-from .regions import Build, each_region
+from .regions import Build
 
 # %% ../../nbs/emulator/09_slots.ipynb #emulator-09-slots-010
 def _read_first(stmts, bound, local):
@@ -41,7 +41,7 @@ def place(built: Build, unit: Unit, kinds: dict[str, types.Type], again: set[str
     """The names that need a slot per thread, but for `again`, which are computed anew.
 
     Each region of `built` learns what it needs and what it binds."""
-    found, arrays = list(each_region(built.tree)), set(unit.shared) | set(unit.local)
+    found, arrays = built.regions, set(unit.shared) | set(unit.local)
     local = set().union(*(stored(r.body) for r in found)) & (set(kinds) | set(built.starts))
     local -= arrays | built.uniform | set(unit.votes)
     for r in found:
@@ -55,6 +55,7 @@ def place(built: Build, unit: Unit, kinds: dict[str, types.Type], again: set[str
 # %% ../../nbs/emulator/09_slots.ipynb #emulator-09-slots-015
 _PURE = (ast.Constant, ast.BinOp, ast.UnaryOp, ast.Compare, ast.BoolOp, ast.IfExp, ast.Tuple,
          ast.operator, ast.unaryop, ast.cmpop, ast.boolop, ast.expr_context)
+_OF_NAMES = (ast.Name, ast.Tuple, ast.Store)
 _CHEAP = (int, float, bool, min, max, abs, len)
 # whatever an array holds
 _FIXED = ("shape", "strides", "size", "ndim", "itemsize", "nbytes", "view", "T")
@@ -84,9 +85,9 @@ def recomputable(
     for s in tree.body:
         if not isinstance(s, ast.Assign): continue
         names = stored(s)
-        plain_names = all(isinstance(t, (ast.Name, ast.Tuple)) for t in s.targets)
+        only_names = all(isinstance(n, _OF_NAMES) for n in under(s.targets))
         once = all(bound.count(n) == 1 for n in names)
-        if plain_names and once and _follows(s.value, changing, unit.env, kinds):
+        if only_names and once and _follows(s.value, changing, unit.env, kinds):
             changing -= names
             out.append(s)
     return out

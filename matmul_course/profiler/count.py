@@ -228,7 +228,7 @@ class TraceCounter:
         arrays, width = np.zeros(len(roots), _ARRAY), (sites + 1, len(roots) + 1)
         arrays["size"], arrays["shared"], arrays["skew"] = roots[:, 2], roots[:, 4], skews
         arrays["shift"] = int(arrays["size"].min(initial=16)).bit_length() - 1
-        cells = (roots[:, 2] * roots[:, 3] >> arrays["shift"]) + 1
+        cells = (roots[:, 3] >> arrays["shift"]) + 1
         arrays["first"] = np.cumsum(cells) - cells
         self.tables = _Tables(roots=roots, arrays=arrays, now=np.zeros(1, _NOW),
             levels=np.zeros(_NESTED, _LEVEL), passed=np.zeros((_NESTED, *width), _PASSED),

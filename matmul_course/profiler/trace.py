@@ -13,7 +13,7 @@ from numba import typeof, types
 from numba.core.registry import cpu_target
 from numba.extending import overload
 from ..emulator.races import Watch, address_of, elements_of
-from ..emulator.checks import light_inline, sizes_of
+from ..emulator.checks import index_parts, light_inline, sizes_of
 from .follow import BRANCH, follow
 
 # %% ../../nbs/profiler/4_trace.ipynb #profiler-4-trace-006
@@ -80,17 +80,9 @@ def _note_index(index, site, t, phase, block, log): "A row for each number of an
 
 _OPTIONS = dict(forceinline=True)
 
-def _parts(index):
-    "(Text, type) of each part of an index."
-    if not isinstance(index, types.BaseTuple): return [("index", index)]
-    return [(f"index[{i}]", kind) for i, kind in enumerate(index.types)]
-
-def _numbers(index, axes=0):
-    "(Text, axis) of each number of an index; after an ellipsis, axes are counted from the end."
-    parts, dots = _parts(index), False
-    for i, (text, kind) in enumerate(parts):
-        dots |= isinstance(kind, types.EllipsisType)
-        if isinstance(kind, types.Integer): yield text, axes - len(parts) + i if dots else i
+def _numbers(index, ndim=0):
+    "(Text, axis) of each number of an index."
+    return [(text, axis) for text, axis in index_parts(index, ndim) if axis is not None]
 
 @overload(_within, jit_options=_OPTIONS)
 def _within_typed(shape, index):
@@ -99,7 +91,7 @@ def _within_typed(shape, index):
 
 @overload(_origin, jit_options=_OPTIONS)
 def _origin_typed(index):
-    first = ["0" if isinstance(kind, types.Integer) else text for text, kind in _parts(index)]
+    first = [text if axis is None else "0" for text, axis in index_parts(index, 0)]
     several = isinstance(index, types.BaseTuple)
     return eval(f"lambda index: {f'({chr(44).join(first)},)' if several else first[0]}")
 
