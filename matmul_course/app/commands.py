@@ -162,8 +162,13 @@ def _export_command(folder: Path) -> None:
     pages = export_site(folder, notebooks())
     print(f"{len(pages)} pages; begin with {folder/'index.html'}")
 
+def _hardware_command(out: Path) -> None:
+    "Measure an NVIDIA card beside what the course predicts of it; write OUT, a new JSON file."
+    from matmul_course.app.hardware import hardware
+    hardware(out)
+
 _COMMANDS = dict(lab=lab, race=_race_command, doctor=doctor, copy=_copy_command,
-                 export=_export_command)
+                 export=_export_command, hardware=_hardware_command)
 
 @contextmanager
 def _with_extra(extra: str):
