@@ -193,14 +193,18 @@ def error_bound(
 
 # %% ../../nbs/tools/checks.ipynb #tools-checks-037
 def _true_product(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    "`a @ b`, (M, N) in float64; of float64 operands by exact fractions, which are rounded once."
-    if a.dtype != np.float64: return a.astype(np.float64) @ b.astype(np.float64)
-    exact = _fractions(a) @ _fractions(b) if a.shape[1] else np.zeros((len(a), b.shape[1]))
-    return exact.astype(np.float64)
+    "`a @ b`, (M, N) in float64; of float64 operands the exact sums, which are rounded once."
+    if a.dtype != np.float64 or not a.size or not b.size:
+        return a.astype(np.float64) @ b.astype(np.float64)
+    (a, of_a), (b, of_b) = _whole_numbers(a), _whole_numbers(b)
+    return ((a @ b) * Fraction(2) ** (of_a + of_b)).astype(np.float64)
 
-def _fractions(x: np.ndarray) -> np.ndarray:
-    "The same numbers as exact fractions, in an array of objects."
-    return np.array([Fraction(v) for v in x.ravel().tolist()], object).reshape(x.shape)
+def _whole_numbers(x: np.ndarray) -> tuple[np.ndarray, int]:
+    "(n, power) such that n holds Python's integers, which may have any size, and x = n * 2**power."
+    digits, powers = np.frexp(x)                             # x = digits * 2**powers
+    power = int(powers.min())
+    n = (digits * 2.0**53).astype(np.int64).astype(object) << (powers - power).astype(object)
+    return n, power - 53
 
 # %% ../../nbs/tools/checks.ipynb #tools-checks-043
 HARD_SHAPES = ( # (M, K, N)
