@@ -1,5 +1,6 @@
 "Random kernels with barriers, votes, shuffles, atomics, returns and divergence: the compiled way held to the simple way."
 import itertools, linecache, random, re
+from functools import cache
 import numpy as np
 from numba import int64, njit, types
 from matmul_course.emulator import BarrierError, launch, launch_simply
@@ -85,16 +86,22 @@ def define(text, name, **env):
 @njit
 def meeting(*given): return meet(*given)
 
-def interpreted(kernel, x, y, n):
-    "The emitted text, run by Python: all passes but Numba's compiler."
+@cache
+def emitted(kernel, threads):
+    "What a kernel's text defines, for Python to run: all passes but Numba's compiler."
     tree, unit = lower(kernel)
     kinds = (types.int64[::1],) * 2 + (types.int64,)
-    text, sites = translate(tree, unit, kinds, (len(x), 1, 1))
+    text, sites = translate(tree, unit, kinds, (threads, 1, 1))
     names = namespace(unit) | dict(_njit=lambda **_: lambda f: f, _go_on=lambda err: None)
     names |= {f"_atomic_{name}": f.py_func for name, f in ATOMICS.items()}
     names |= dict(_take=take.py_func, _meet=meeting)
     text = re.sub(r"(_(?:yes|came)\d+) = 0", r"\1 = _np.int64(0)", text)    # NumPy's int32 & int is none
     exec(compile(text, "<emitted>", "exec"), names)
+    return names
+
+def interpreted(kernel, x, y, n):
+    "The emitted text, run by Python."
+    names = emitted(kernel, len(x))
     error = np.zeros(ERROR_SIZE, np.int64)
     names["_blocks"](0, 1, 1, 1, 1, 0, error, 0, x, y, n)
     return "diverged" if error[0] else None
