@@ -1,6 +1,6 @@
 """The lessons where things are not as on the author's machine: each in a kernel of its own, as in JupyterLab.
 
-Here each condition meets one lesson; `pytest --full` takes all of them through all."""
+Here one lesson meets all of them, several at once; `pytest --full` takes each lesson through each condition alone."""
 import json, os, shutil, sys
 from contextlib import contextmanager
 from pathlib import Path
@@ -73,59 +73,59 @@ def far_from_home(root, name, tmp):
         run(client, sources(here/"nbs"/name))
     assert everything(here) == before
 
-def stopped_and_run_again(root, name, tmp):
-    "Twice in one kernel, the first time only until somebody pressed stop."
+def stopped_and_run_again(root, name, tmp, times=1):
+    "In one kernel, the first time only until somebody pressed stop."
     texts = sources(root/"nbs"/name)
     with kernel(root/"nbs", PYTHONPATH=paths(root), IPYTHONDIR=str(tmp)) as (manager, client):
         stopped(manager, client, texts)
-        run(client, texts)
+        run(client, times * texts)
 
 def twice(root, name, tmp):
     with kernel(root/"nbs", PYTHONPATH=paths(root), IPYTHONDIR=str(tmp)) as (_, client): run(client, 2 * sources(root/"nbs"/name))
 
-def on_one_thread_in_ascii(root, name, tmp):
-    """In a locale that knows 128 characters.
+def stopped_and_run_twice(root, name, tmp): stopped_and_run_again(root, name, tmp, times=2)
 
-    With an accent in the path as well, Numba's own cache fails there: it encodes paths as UTF-8."""
-    ascii = dict(LC_ALL="C", PYTHONUTF8="0", PYTHONCOERCECLOCALE="0")
-    one = {f"{lib}_NUM_THREADS": "1" for lib in ("OMP", "MKL", "OPENBLAS", "NUMBA")}
-    with kernel(root/"nbs", PYTHONPATH=paths(root), IPYTHONDIR=str(tmp), **ascii, **one) as (_, client):
-        run(client, sources(root/"nbs"/name))
+# With an accent in the path as well, Numba's own cache fails in this locale, which knows 128 characters: it encodes paths as UTF-8.
+ASCII = dict(LC_ALL="C", PYTHONUTF8="0", PYTHONCOERCECLOCALE="0")
+ONE_THREAD = {f"{lib}_NUM_THREADS": "1" for lib in ("OMP", "MKL", "OPENBLAS", "NUMBA")}
 
 # Of other people's modules, with the reason.
 IGNORED = ["warnings.filterwarnings('ignore', module=r'(?!matmul_course|__main__).*')"]
+# In our own modules and in the cells; other people's may warn of what they like.
+WARNINGS_AS_ERRORS = ["import warnings\nwarnings.simplefilter('error')\n" + "\n".join(IGNORED),
+                      "try: warnings.warn('tried')\nexcept UserWarning: pass\nelse: raise AssertionError('warnings pass')"]
+# Of memory that the process asked for, as the kernel of Linux counts it.
+TWO_GIGABYTES = ["import resource; resource.setrlimit(resource.RLIMIT_DATA, (2 * 2**30,) * 2)",
+                 "try: bytearray(3 * 2**30)\nexcept MemoryError: pass\nelse: raise AssertionError('there is no limit')"]
+if sys.platform != "linux": TWO_GIGABYTES = []
 
-def with_warnings_as_errors(root, name, tmp):
-    "In our own modules and in the cells; other people's may warn of what they like."
-    with kernel(root/"nbs", PYTHONPATH=paths(root), IPYTHONDIR=str(tmp)) as (_, client):
-        run(client, ["import warnings\nwarnings.simplefilter('error')\n" + "\n".join(IGNORED),
-                     "try: warnings.warn('tried')\nexcept UserWarning: pass\nelse: raise AssertionError('warnings pass')"])
-        run(client, sources(root/"nbs"/name))
+def run_where(root, name, tmp, first, **env):
+    "A lesson in a kernel with these variables, after these cells."
+    with kernel(root/"nbs", PYTHONPATH=paths(root), IPYTHONDIR=str(tmp), **env) as (_, client):
+        run(client, first + sources(root/"nbs"/name))
 
-def in_two_gigabytes(root, name, tmp):
-    "Of memory that the process asked for, as the kernel of Linux counts it."
-    if sys.platform != "linux": pytest.skip("RLIMIT_DATA counts memory on Linux only")
-    with kernel(root/"nbs", PYTHONPATH=paths(root), IPYTHONDIR=str(tmp)) as (_, client):
-        run(client, ["import resource; resource.setrlimit(resource.RLIMIT_DATA, (2 * 2**30,) * 2)",
-                     "try: bytearray(3 * 2**30)\nexcept MemoryError: pass\nelse: raise AssertionError('there is no limit')"])
-        run(client, sources(root/"nbs"/name))
+def on_one_thread_in_ascii(*words): run_where(*words, [], **ASCII, **ONE_THREAD)
+def with_warnings_as_errors(*words): run_where(*words, WARNINGS_AS_ERRORS)
+def in_two_gigabytes(*words):
+    if not TWO_GIGABYTES: pytest.skip("RLIMIT_DATA counts memory on Linux only")
+    run_where(*words, TWO_GIGABYTES)
+def in_all_of_these(*words): run_where(*words, WARNINGS_AS_ERRORS + TWO_GIGABYTES, **ASCII, **ONE_THREAD)
 
-FEW = {far_from_home: "11_grid", stopped_and_run_again: "11_grid", twice: "11_grid", on_one_thread_in_ascii: "11_grid",
-       with_warnings_as_errors: "11_grid", in_two_gigabytes: "11_grid"}
 LESSONS = [p.stem for p in lessons(ROOT)]
-PAIRS = [(c, n) for c in FEW for n in LESSONS if c is not in_two_gigabytes or n < "07" or n == FEW[c]]
-
-def test_each_condition_meets_a_lesson(): assert {*FEW.items()} <= {*PAIRS}
+AT_ONCE = {c: "11_grid" for c in (far_from_home, stopped_and_run_twice, in_all_of_these)}
+ALONE = far_from_home, stopped_and_run_again, twice, on_one_thread_in_ascii, with_warnings_as_errors, in_two_gigabytes
+PAIRS = [*AT_ONCE.items(), *((c, n) for c in ALONE for n in LESSONS if c is not in_two_gigabytes or n < "07" or n == "11_grid")]
+PAIRS = list(dict.fromkeys(PAIRS))
 
 @pytest.mark.parametrize("condition, lesson", [
-    pytest.param(c, n, id=f"{c.__name__}-{n}", marks=[] if FEW[c] == n else [pytest.mark.slow]) for c, n in PAIRS])
+    pytest.param(c, n, id=f"{c.__name__}-{n}", marks=[] if AT_ONCE.get(c) == n else [pytest.mark.slow]) for c, n in PAIRS])
 def test_a_lesson_passes(condition, lesson, root, tmp_path): condition(root, lesson + ".ipynb", tmp_path)
 
 def test_a_lesson_that_fails_is_seen(tmp_path):
     with kernel(tmp_path, IPYTHONDIR=str(tmp_path)) as (_, client):
         with pytest.raises(AssertionError, match="ZeroDivisionError"): run(client, ["x = 1", "x / 0"])
 
-@pytest.mark.parametrize("names", [["18_machine_code", "11_grid"], pytest.param(LESSONS[::-1], marks=pytest.mark.slow)], ids=["two", "all"])
+@pytest.mark.parametrize("names", [["11_grid", "05a_subscripts"], pytest.param(LESSONS[::-1], marks=pytest.mark.slow)], ids=["two", "all"])
 def test_notebooks_in_reverse_in_one_process(names, root, tmp_path):
     "What a lesson leaves in memory, on the ladder or in torch's settings must not change another one."
     with kernel(root/"nbs", PYTHONPATH=paths(root), IPYTHONDIR=str(tmp_path)) as (_, client):

@@ -1,27 +1,30 @@
 """Two runs of a page show the same, times included: the second reads from the clock what the first has read.
 
-Here a page or two; `pytest --full` takes all of them."""
+Here two pages, one after the other in a process; `pytest --full` takes all of them, each alone."""
 import getpass, json, os, re, socket, subprocess, sys
 import pytest
 from test_conditions import GUARD, checkout, paths
 from test_notebooks import ROOT, cells, notebooks, source
 
-RUN = "import sys; from nbdev.test import test_nb; sys.exit(not test_nb(sys.argv[1], skip_flags=['slow', 'cuda'], save=True)[0])"
+RUN = ("import sys; from nbdev.test import test_nb\n"
+       "sys.exit(not all(test_nb(page, skip_flags=['slow', 'cuda'], save=True)[0] for page in sys.argv[1:]))")
 
-def outputs(here, page, tape):
-    "(source, outputs) of each code cell after a run that wrote the tape, or read it."
+def outputs(here, pages, tape):
+    "(source, outputs) of each code cell of the pages after a run that wrote the tape, or read it."
     env = os.environ | dict(GUARD_CLOCK=str(tape), PYTHONPATH=os.pathsep.join([str(GUARD), paths(here)]))
-    run = subprocess.run([sys.executable, "-c", RUN, str(here/page)], cwd=here, env=env, capture_output=True, text=True)
+    run = subprocess.run([sys.executable, "-c", RUN, *(here/page for page in pages)], cwd=here, env=env, capture_output=True, text=True)
     assert run.returncode == 0, run.stdout + run.stderr
-    return [(source(c), json.dumps(c["outputs"])) for c in cells(here/page) if c["cell_type"] == "code"]
+    return [(source(c), json.dumps(c["outputs"])) for page in pages for c in cells(here/page) if c["cell_type"] == "code"]
 
 FEW = '11_grid', 'tools/timing'
 PAGES = [p.relative_to(ROOT/"nbs").with_suffix("").as_posix() for p in notebooks(ROOT)]
 
-@pytest.mark.parametrize("page", [p if p in FEW else pytest.param(p, marks=pytest.mark.slow) for p in PAGES])
-def test_two_runs_show_the_same(page, root, tmp_path):
+@pytest.mark.parametrize("pages", [
+    pytest.param(pages, id=" and ".join(pages), marks=[] if pages == FEW else [pytest.mark.slow])
+    for pages in [FEW, *((page,) for page in PAGES)]])
+def test_two_runs_show_the_same(pages, root, tmp_path):
     here, tape = checkout(root, tmp_path/"here"), tmp_path/"tape"
-    first, second = (outputs(here, f"nbs/{page}.ipynb", tape) for _ in range(2))
+    first, second = (outputs(here, [f"nbs/{page}.ipynb" for page in pages], tape) for _ in range(2))
     differ = [f"{source}\n{a}\n{b}" for (source, a), (_, b) in zip(first, second, strict=True) if a != b]
     assert not differ, "\n\n".join(differ)
 
@@ -38,7 +41,7 @@ def test_what_differs_is_found(tmp_path):
     "And times are the same, by whichever clock."
     page = page_of(tmp_path, "import os, time; from time import perf_counter; time.time(), perf_counter()", "%time sum(range(9))",
                    "%timeit -n 2 -r 2 sum(range(9))", "os.urandom(4)")
-    first, second = (outputs(tmp_path, page, tmp_path/"tape") for _ in range(2))
+    first, second = (outputs(tmp_path, [page], tmp_path/"tape") for _ in range(2))
     assert [a == b for a, b in zip(first, second)] == [True, True, True, False]
 
 def test_saved_pages_name_no_host_and_nobody(root):

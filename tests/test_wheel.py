@@ -1,7 +1,7 @@
 "What is built can be installed elsewhere, and teaches there."
 import os, shutil, subprocess, sys, sysconfig, tarfile, venv, zipfile
 from pathlib import Path
-import pytest
+import matplotlib, pytest
 
 def call(*words, **kw):
     done = subprocess.run(list(map(str, words)), capture_output=True, text=True, **kw)
@@ -31,7 +31,8 @@ def elsewhere(built, tmp_path_factory):
     site = Path(call(python, "-c", "import sysconfig; print(sysconfig.get_path('purelib'))").strip())
     (site/"lent.pth").write_text(sysconfig.get_path("purelib") + "\n", encoding="utf-8")
     call(sys.executable, "-m", "pip", "install", "--no-deps", "--no-index", "--target", site, built)
-    env = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"} | dict(HOME=str(place), USERPROFILE=str(place))
+    env = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"} | dict(
+        HOME=str(place), USERPROFILE=str(place), MPLCONFIGDIR=matplotlib.get_cachedir())           # its list of fonts is lent, too
     return lambda code: call(python, "-c", code, cwd=place, env=env), place
 
 def test_the_wheel_carries_code_data_and_notebooks(built, root):
@@ -50,7 +51,7 @@ def test_an_installed_wheel_copies_its_notebooks_and_runs_one(elsewhere):
     said = python("from matmul_course.app.commands import main; main(['copy', 'mine'])")
     assert "0 updated" in said and (place/"mine"/"index.ipynb").is_file()
     said = python("from fastcore.nbio import read_nb; from execnb.shell import CaptureShell; import matmul_course\n"
-                  "CaptureShell().run_all(read_nb('mine/01_loops.ipynb'), exc_stop=True); print(matmul_course.__file__)")
+                  "CaptureShell().run_all(read_nb('mine/11_grid.ipynb'), exc_stop=True); print(matmul_course.__file__)")
     assert str(place) in said
 
 def test_the_doctor_finds_nothing_to_mend_elsewhere(elsewhere):
