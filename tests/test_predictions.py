@@ -140,7 +140,7 @@ def outputs(cell):
 def singles_out(text, q):
     "Does a text name the right one of the choices and none of the others?"
     named = [c for c in q.choices if len(c) > 2 and re.search(rf"\b{re.escape(c)}\b", text)]
-    return named == [q.solved()]
+    return len(named) == 1 and named == [q.solved()]                     # which may have to be measured
 
 @each
 def test_no_cell_up_to_the_asking_one_shows_the_answer(root, key):
