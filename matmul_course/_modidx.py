@@ -1155,6 +1155,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                            'matmul_course/profiler/count.py'),
                                               'matmul_course.profiler.count._touch': ( 'profiler/count.html#_touch',
                                                                                        'matmul_course/profiler/count.py'),
+                                              'matmul_course.profiler.count._touch_element': ( 'profiler/count.html#_touch_element',
+                                                                                               'matmul_course/profiler/count.py'),
                                               'matmul_course.profiler.count._walk': ( 'profiler/count.html#_walk',
                                                                                       'matmul_course/profiler/count.py')},
             'matmul_course.profiler.follow': { 'matmul_course.profiler.follow._Arithmetic': ( 'profiler/follow.html#_arithmetic',

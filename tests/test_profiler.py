@@ -265,3 +265,34 @@ def test_halves_and_bytes():
     assert bank_passes(2 * lanes, 2) == 1 and bank_passes(lanes, 1) == 1
     assert bank_passes(np.where(lanes < 16, 8 * 16 * lanes, -1), 8) == 16
     assert bank_passes(np.full(32, -1), 4) == 0
+
+@cuda.jit
+def vectors(a, o):
+    s = cuda.shared.array(128, float32, alignment=16)
+    t = cuda.threadIdx.x
+    quads, fours, pairs = a.view(cuda.float32x4), s.view(cuda.float32x4), s.view(cuda.float32x2)
+    fours[t] = quads[t]
+    cuda.syncthreads()
+    pair = pairs[t]
+    o[t] = pair.x + pair.y
+
+def test_a_vector_is_one_request_of_several_elements():
+    a, o = np.arange(128, dtype=np.float32), np.zeros(32, np.float32)
+    p = profile(vectors, 1, 32, a, o)
+    assert (o == a[:64].reshape(32, 2).sum(1)).all() and p.races == []
+    assert (p.loads, p.stores) == (dict(a=128, s=64), dict(s=128, o=32))
+    assert (p.bytes_read, p.bytes_written) == (4 * 128, 4 * 32)
+    assert p.wavefronts == {("a", "load"): 4, ("s", "store"): 4, ("s", "load"): 2, ("o", "store"): 1}
+    assert p.sectors == {("a", "load"): 16, ("o", "store"): 4}
+    assert "moves 16 sectors, 512 bytes, for 512 bytes" in p.picture(array="a").title
+
+def test_a_vector_races_in_each_of_its_elements():
+    @cuda.jit
+    def overlapping(o):
+        s = cuda.shared.array(64, float32)
+        fours, t = s.view(cuda.float32x4), cuda.threadIdx.x
+        if t < 4: fours[t] = cuda.float32x4(t, t, t, t)
+        if t >= 16: s[t - 2] = 1
+        cuda.syncthreads()
+        o[t] = s[t]
+    assert [(r.index, r.threads[1][0]) for r in profile(overlapping, 1, 32, np.zeros(32, np.float32)).races] == [(14, 3), (15, 3)]

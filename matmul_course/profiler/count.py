@@ -20,6 +20,7 @@ MOST_OUTSIDE = 2**16 # indices out of bounds that are listed
 _NESTED = 64         # Loops within loops that are told apart
 _BUCKETS = 2**14     # of the requests of a warp, by the last bits of their keys
 _ROOM = 2**10        # of each table that grows, at first
+_SPARE = 2**8        # Records that are left when a table counts as full: an access adds fewer
 
 def _records(names): return np.dtype([(name, "i8") for name in names.split()])
 
@@ -30,7 +31,7 @@ _RACE = _records("when array offset thread site other_block other other_site")
 _NOW = _records("""when thread depth visits warp requests cursor outside storing cells
     races full""")
 _PLACE = np.dtype([(name, "f8") for name in ("accesses", "requests", "units", "wavefronts")])
-_REQUEST = np.dtype([(name, "i8") for name in ("key", "before", "site", "column", "active")]
+_REQUEST = np.dtype([(name, "i8") for name in ("key", "before", "site", "column", "active", "size")]
     + [("lanes", "i8", 32)])
 _CELL = np.dtype([("place", "i8"), ("reported", "i8"), ("records", "i8", (5, 3))])
 
@@ -77,18 +78,18 @@ def _look_up(key, site, column, tables):
     request.key, request.before = key, tables.buckets[bucket] - 1
     request.site, request.column, request.active, request.lanes[:] = site, column, 0, -1
     now.requests += 1
-    now.full |= now.requests == len(requests)
+    now.full |= now.requests > len(requests) - _SPARE
     tables.buckets[bucket] = now.requests
     return n
 
 @light_inline
-def _take_part(key, site, column, value, tables):
-    "A thread's part in a request: nearly always the one after its last."
+def _take_part(key, site, column, value, size, tables):
+    "A thread's part in a request, of `size` bytes: nearly always the request after its last."
     now, n = tables.now[0], tables.now[0].cursor
     if n >= now.requests or tables.requests[n].key != key:
         n = _look_up(key, site, column, tables)
     request, now.cursor = tables.requests[n], n + 1
-    request.lanes[now.thread & 31] = value
+    request.lanes[now.thread & 31], request.size = value, size
     request.active += 1
 
 # %% ../../nbs/profiler/5_count.ipynb #profiler-5-count-015
@@ -114,7 +115,7 @@ def _pass_loop(row, column, tables):
         _begin_turn(level.turn + 1, level, now)
         return
     now.depth -= 1
-    _take_part(_mixed(level.entry, -1), row.site, column, level.turn, tables)
+    _take_part(_mixed(level.entry, -1), row.site, column, level.turn, 0, tables)
 
 # %% ../../nbs/profiler/5_count.ipynb #profiler-5-count-018
 @light_inline
@@ -124,25 +125,30 @@ def _cell_of(r, offset, tables):
     if tables.cell_numbers[place]: return tables.cells[tables.cell_numbers[place] - 1]
     cell = tables.cells[now.cells]
     now.cells += 1
-    now.full |= now.cells == len(tables.cells)
+    now.full |= now.cells > len(tables.cells) - _SPARE
     tables.cell_numbers[place] = now.cells
     cell.place, cell.reported, cell.records[:] = place, -1, 0
     return cell
 
 @light_inline
 def _touch(row, tables):
-    "Find a race with those who touched the element before."
+    "Find races in the elements that an access covers, several in the case of a vector."
     r = find_root(row.value, tables.roots)
     if r < 0: return
-    offset, now, shared = row.value - tables.roots[r, 0], tables.now[0], tables.arrays[r].shared
-    cell = _cell_of(r, offset, tables)
+    offset, size = row.value - tables.roots[r, 0], tables.arrays[r].size
+    for n in range(max(1, row.size // size)): _touch_element(row, r, offset + n * size, tables)
+
+@light_inline
+def _touch_element(row, r, offset, tables):
+    "Find a race with those who touched the element before."
+    now, shared, cell = tables.now[0], tables.arrays[r].shared, _cell_of(r, offset, tables)
     block, phase = row.when >> 32, (row.when & 0xffffffff) << 32 | row.lanes
     who = block << 10 | row.thread
     k = clash(cell.records, row.what, phase, who, shared)
     if k >= 0 and cell.reported != row.when:         # once for each block, phase and element
         race, cell.reported = tables.races[now.races], row.when
         now.races += 1
-        now.full |= now.races == len(tables.races)
+        now.full |= now.races > len(tables.races) - _SPARE
         race.when, race.array, race.offset = row.when, r, offset
         race.thread, race.site = row.thread, row.site
         _, other, race.other_site = cell.records[k]
@@ -160,7 +166,7 @@ def _access(row, tables):
     if row.what != LOAD and not array.shared and tables.stored[row.thread] != block:
         tables.stored[row.thread] = block
         tables.now[0].storing += 1
-    _take_part(_key(row.site, r, tables), row.site, r, offset, tables)
+    _take_part(_key(row.site, r, tables), row.site, r, offset, row.size or array.size, tables)
 
 # %% ../../nbs/profiler/5_count.ipynb #profiler-5-count-021
 @light_jit
@@ -174,7 +180,7 @@ def _walk(rows, first, tables):
         if row.what < ENTER: _access(row, tables)
         elif row.what < BRANCH: _pass_loop(row, none, tables)
         elif row.what == BRANCH:
-            _take_part(_key(row.site, none, tables), row.site, none, row.value, tables)
+            _take_part(_key(row.site, none, tables), row.site, none, row.value, 0, tables)
     return len(rows)
 
 @light_jit
@@ -200,13 +206,13 @@ def _settle(tables):
             continue
         array = tables.arrays[request.column]
         if array.shared:
-            cycles, parts = shared_wavefronts(lanes, array.size)
+            cycles, parts = shared_wavefronts(lanes, request.size)
             place.units += cycles / parts
         else:
-            cycles, sectors = wavefronts(lanes, array.size), distinct(lanes, 5)
+            cycles, sectors = wavefronts(lanes, request.size), distinct(lanes, 5)
             place.units += sectors
         place.wavefronts += cycles
-        place.accesses += request.active
+        place.accesses += request.active * max(1, request.size // array.size)
         if request.active <= tables.fullest[request.site].active: continue
         tables.fullest[request.site] = request               # the fullest will be drawn
 
@@ -259,7 +265,7 @@ class TraceCounter:
             first = walk(rows, first, tables._replace(roots=log.roots))
             for name in ("requests", "cells", "races"):
                 table = getattr(tables, name)
-                if now[name][0] == len(table): table.resize(2 * len(table), refcheck=False)
+                if now[name][0] > len(table) - _SPARE: table.resize(2 * len(table), refcheck=False)
             now["full"] = False
         return rows
     def result(self) -> Counted:

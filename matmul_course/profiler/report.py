@@ -149,7 +149,8 @@ def _grouped(pairs):
 def _draw_sectors(line, lanes):
     "One bar of 32 bytes for each sector of a request; what the lanes ask for is filled."
     held = _grouped((offset // SECTOR, lane) for lane, offset in lanes.items())
-    asked, moved = 4 * len({o // 4 for o in lanes.values()}), SECTOR * len(held)
+    words = {word for o in lanes.values() for word in range(o // 4, (o + line.size + 3) // 4)}
+    asked, moved = 4 * len(words), SECTOR * len(held)
     title = (f"Line {line.line}, {line.kind} {line.array}: a request of {len(lanes)} lanes moves "
         f"{len(held)} sectors, {moved} bytes, for {asked} bytes")
     body = text(16, 16, title, 12, text_anchor="start")
@@ -158,7 +159,7 @@ def _draw_sectors(line, lanes):
         away = SECTOR * (sector - min(held))
         body += text(x - 8, y + 8, f"+{away:,} B", 11, text_anchor="end")
         for word in range(8):
-            hit = any(lanes[lane] % SECTOR // 4 == word for lane in who)
+            hit = 8 * sector + word in words
             body += rect(x + 11 * word, y, 11, 16, fill=_color_of(line.array) if hit else "#fff",
                 stroke=INK, stroke_width=1.5 if hit else 0.5)
         body += text(x + 96, y + 8, f"lanes {_ranges(who)}", 11, text_anchor="start")
@@ -166,7 +167,8 @@ def _draw_sectors(line, lanes):
 
 def _draw_banks(line, lanes):
     "A row for each pass of a request: the lane that each of the 32 banks serves."
-    words = _grouped((offset // 4, lane) for lane, offset in lanes.items())
+    words = _grouped((word, lane) for lane, offset in lanes.items()
+        for word in range(offset // 4, (offset + line.size + 3) // 4))
     banks = _grouped((word % 32, words[word]) for word in sorted(words))
     deep = max(map(len, banks.values()))
     title = (f"Line {line.line}, {line.kind} {line.array}: {len(banks)} of 32 banks serve a "

@@ -24,9 +24,10 @@ from .warp import SECTOR
 from ..tools.figure import Figure
 
 # %% ../../nbs/profiler/9_result.ipynb #profiler-9-result-006
-# One access to one array in a line of a kernel: what it is, how often it is made, what it costs
+# One access to one array in a line of a kernel: what it is, how often it is made, what it costs;
+# `itemsize` is that of the array, and `size` what a lane moves, which is more for a vector
 Line = namedtuple("Line", """source line text array kind accesses per_request unit sample requests
-    units wavefronts itemsize""")
+    units wavefronts itemsize size""")
 # A race: two threads touch one element, one of them writes, and no barrier is between; it is
 # "within a warp", "between warps" or "between blocks"
 Conflict = namedtuple("Conflict", "block phase array index threads blocks lines kind")
@@ -124,7 +125,7 @@ class _Reader:
                 units=units, wavefronts=wavefronts, per_request=units / requests,
                 sample=fullest["lanes"].copy(),
                 unit="passes" if r < len(self.unit.shared) else "sectors",
-                itemsize=int(self.run.roots[r, 2]))
+                itemsize=int(self.run.roots[r, 2]), size=int(fullest["size"]))
     def sums(self, value, unit=""):
         "(array, kind) -> sum of a value of its lines; with a unit, only of lines that cost it."
         out = Counter()

@@ -25,7 +25,8 @@ TRACE_ROW = np.dtype([
     ("when", "i8"),   # block << 32 | barriers of the block so far
     ("site", "u2"),   # Place in the source
     ("thread", "i2"), # Within its block
-    ("what", "i2"),   # LOAD, STORE, UPDATE, ATOMIC, ENTER, TURN, LEAVE, BRANCH, OUTSIDE_INDEX
+    ("what", "u1"),   # LOAD, STORE, UPDATE, ATOMIC, ENTER, TURN, LEAVE, BRANCH, OUTSIDE_INDEX
+    ("size", "u1"),   # Bytes of an access; 0 for an element of more than 255
     ("lanes", "u2")]) # Barriers of the warp so far
 _LOG_NOW = np.dtype([(name, "i8") for name in ("rows", "flop", "flop64")]) # flop64: in float64
 
@@ -36,7 +37,7 @@ def new_log(roots: np.ndarray, rows: int) -> Log:
 
 # %% ../../nbs/profiler/4_trace.ipynb #profiler-4-trace-007
 @light_inline
-def _mark(what, site, value, t, phase, block, log):
+def _mark(what, site, value, t, phase, block, log, size=0):
     "A row of the trace."
     now = log.now[0]
     n = now.rows
@@ -44,7 +45,7 @@ def _mark(what, site, value, t, phase, block, log):
     if n >= len(log.trace): return
     row = log.trace[n]
     row.value, row.when, row.site = value, block << 32 | phase >> 32, site
-    row.thread, row.what, row.lanes = t, what, phase & 0xffff
+    row.thread, row.what, row.size, row.lanes = t, what, size, phase & 0xffff
 
 @light_inline
 def _branch(test, site, t, phase, block, log):
@@ -106,9 +107,10 @@ def _seen(array, index, kind, site, t, phase, block, err, log):
     "What stands in the place of each index."
     shape = sizes_of(array)
     if _within(shape, index):
-        elements, _ = elements_of(array, index, kind)
+        elements, size = elements_of(array, index, kind)
         for j in range(elements):
-            _mark(kind, site, address_of(array, index, j), t, phase, block, log)
+            address = address_of(array, index, j)
+            _mark(kind, site, address, t, phase, block, log, size if size < 256 else 0)
         return index
     _note_index(index, site, t, phase, block, log)
     if not _within(shape, _origin(index)): raise IndexError("an empty array")
