@@ -190,6 +190,15 @@ QUESTIONS = Questions(
         "And how many sectors are they if a warp covers one i and 32 j?",
         (1, 32 * 4 // 32, 32 * 4 // 32),
         "All lanes want the same number of a, and 32 neighbours are 128 bytes."),
+    wavefronts_of_two_shapes=Question(
+        "In one step a warp of the 16 by 16 block moves 2 + 2 sectors for its two loads, and a "
+        "warp of the 32 by 32 block moves 1 + 4. How many wavefronts do the two loads take "
+        "together, in the first block and in the second?", (1 + 1, 1 + 1),
+        "Each of the four requests touches one line or two, and a wavefront looks up four."),
+    requests_without_idle_lanes=Question(
+        "In a block of 16 by 16, 10 of the 16 lanes in each row have work; in a block of 10 by "
+        "16, all of them do. By what factor are there fewer requests with the second block?",
+        16 / 10, "A row of C takes 16 lanes in one case and 10 in the other."),
     megabytes_of_all_three=Question(
         "How many MB (10⁶ bytes) do (50000, 784), (784, 10) and (50000, 10) take together, in "
         "float32?", 4 * (50_000 * 784 + 784 * 10 + 50_000 * 10) / 1e6,
