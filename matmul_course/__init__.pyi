@@ -32,4 +32,5 @@ from .coalescing import (
     coalesced_kernel as coalesced_kernel, matmul_cuda_coalesced as matmul_cuda_coalesced)
 from .shared_memory import matmul_cuda_shared as matmul_cuda_shared
 from .thread_tiles import matmul_cuda_tiles as matmul_cuda_tiles
+from .pipeline import matmul_cuda_pipelined as matmul_cuda_pipelined
 from .machine_code import occupancy as occupancy

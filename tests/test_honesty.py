@@ -15,7 +15,7 @@ def test_cells_that_are_left_out_are_listed_with_a_reason(root):
     "Six want a real GPU. That `slow` and `eval: false` are not used at all is part of the promise."
     why = {"06_library.ipynb": "torch on a GPU, and the copies there", "12_cuda_kernel.ipynb": "the kernel on a GPU, copies apart",
            "14_coalescing.ipynb": "both kernels on a GPU", "15_shared_memory.ipynb": "the tiled kernel on a GPU",
-           "16_thread_tiles.ipynb": "all kernels on a GPU"}
+           "16_thread_tiles.ipynb": "all kernels on a GPU", "17_pipeline.ipynb": "both kernels on a GPU"}
     assert left_out(root) == {(name, "cuda") for name in why}
 
 def test_no_cell_is_run_for_show_only(root):

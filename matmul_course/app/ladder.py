@@ -74,7 +74,7 @@ class Ladder:
 # %% ../../nbs/app/ladder.ipynb #app-ladder-011
 LESSONS = ("loops", "numba_dot", "elementwise", "broadcasting", "einsum", "library", "memory",
            "registers", "threads", "shapes", "grid", "cuda_kernel", "coalescing", "shared_memory",
-           "thread_tiles")
+           "thread_tiles", "pipeline")
 LADDER = Ladder(LESSONS)
 
 def rung(
