@@ -107,7 +107,7 @@ needs_longdouble = pytest.mark.skipif(np.finfo(np.longdouble).eps >= 1e-17, reas
 @pytest.mark.parametrize("name", RUNGS)
 def test_a_product_is_inside_the_bound_and_the_operands_stay(name, examples, count):
     most = 6 if (RUNGS[name].max_flop or math.inf) < 1e7 else 12 if RUNGS[name].max_flop else 40
-    @some(examples(120))
+    @some(examples(60))
     @given(operands(most))
     def check(pair):
         a, b = pair
@@ -144,7 +144,7 @@ def test_what_is_no_pair_of_float_matrices_is_refused_by_name(name, examples, co
     others = st.one_of(st.none(), st.integers(), st.floats(), st.text(max_size=3), st.lists(st.floats(), max_size=2),
                        st.just(np.ma.ones((2, 2))), st.just(torch.eye(2).to_sparse()))
     thing = st.one_of(arrays, tensors, others)
-    @some(examples(150))
+    @some(examples(75))
     @given(thing, thing)
     def check(a, b):
         try: c = RUNGS[name](a, b)
@@ -159,7 +159,7 @@ def test_what_is_no_pair_of_float_matrices_is_refused_by_name(name, examples, co
 # ---------------------------------------------------------------- what stands beside the products
 
 def test_error_bound_is_no_less_than_what_any_order_loses(examples, count):
-    @some(examples(200))
+    @some(examples(100))
     @given(operands(9), st.randoms(use_true_random=False))
     def check(pair, random):
         a, b = map(as_array, pair)
@@ -175,7 +175,7 @@ def test_error_bound_is_no_less_than_what_any_order_loses(examples, count):
 
 def test_broadcast_shape_is_numpys(examples):
     seen = Counter()
-    @some(examples(3000))
+    @some(examples(1500))
     @given(st.lists(st.lists(st.sampled_from([0, 1, 1, 1, 2, 3]), max_size=5).map(tuple), max_size=4))
     def check(shapes):
         def outcome(fn):
