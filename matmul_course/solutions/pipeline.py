@@ -168,7 +168,10 @@ misplaced_barrier = Exercise(
            "In `turn_groups` no barrier stands between reading a buffer in one step and storing "
            "into it in the next. Where would a barrier separate the two?"],
     solution="17_pipeline.ipynb#A-misplaced-barrier",
-    harmless={"float32 -> float64": "shared memory may hold the numbers in either type"})
+    harmless={"float32 -> float64": "shared memory may hold the numbers in either type",
+              "2 -> 3": "a third buffer, or a third row that nobody uses",
+              "8 -> 9": "a column more than is needed",
+              "step + 1 -> step - 1": "of two buffers, both are the other one"})
 
 # %% ../../nbs/solutions/17_pipeline.ipynb #sol-17-pipeline-018
 QUESTIONS = Questions(
@@ -185,5 +188,5 @@ QUESTIONS = Questions(
         "the first one is used, and no third one follows."),
     bytes_of_two_buffers=Question(
         "How many bytes of shared memory do two buffers take, each with a tile of A, 64 by 16, and "
-        "a tile of B, 16 by 64, in float32?", 2 * (64 * 16 + 16 * 64) * 4,
-        "Twice the 8 KiB of lesson 16."))
+        "a tile of B, 16 by 64, in float64?", 2 * (64 * 16 + 16 * 64) * 8,
+        "Four tiles of 1,024 elements, eight bytes each."))
