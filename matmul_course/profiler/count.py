@@ -232,17 +232,18 @@ class TraceCounter:
     def __init__(self, roots, skews, sites):
         self.outside, self.flop, self.flop64 = np.empty(0, TRACE_ROW), 0, 0
         arrays, width = np.zeros(len(roots), _ARRAY), (sites + 1, len(roots) + 1)
+        room = _ROOM + _SPARE
         arrays["size"], arrays["shared"], arrays["skew"] = roots[:, 2], roots[:, 4], skews
         arrays["shift"] = int(arrays["size"].min(initial=16)).bit_length() - 1
         cells = (roots[:, 3] >> arrays["shift"]) + 1
         arrays["first"] = np.cumsum(cells) - cells
         self.tables = _Tables(roots=roots, arrays=arrays, now=np.zeros(1, _NOW),
             levels=np.zeros(_NESTED, _LEVEL), passed=np.zeros((_NESTED, *width), _PASSED),
-            buckets=np.zeros(_BUCKETS, np.int32), requests=np.zeros(_ROOM, _REQUEST),
+            buckets=np.zeros(_BUCKETS, np.int32), requests=np.zeros(room, _REQUEST),
             places=np.zeros(width, _PLACE), kinds=np.zeros(sites + 1, np.int64),
             fullest=np.zeros(sites + 1, _REQUEST), stored=np.full(1024, -1),
-            cell_numbers=np.zeros(cells.sum(), np.int32), cells=np.zeros(_ROOM, _CELL),
-            races=np.zeros(_ROOM, _RACE))
+            cell_numbers=np.zeros(cells.sum(), np.int32), cells=np.zeros(room, _CELL),
+            races=np.zeros(room, _RACE))
         self.cells = self.tables._replace(now=np.zeros(1, _NOW))
     def count_requests(self, log: Log) -> None:
         "Count the requests of the rows of a log."
