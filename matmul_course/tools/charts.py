@@ -6,6 +6,8 @@
 __all__ = ['draw_times', 'draw_ratios', 'draw_curves']
 
 # %% ../../nbs/tools/charts.ipynb #tools-charts-003
+from collections.abc import Iterable
+from typing import Any
 from .figure import (
     A_COLOR, B_COLOR, C_COLOR, INK, LINE, MUTED, PAPER, Figure, chart)
 from .timing import Timing, duration
@@ -22,12 +24,20 @@ def draw_times(
     percentile as a line through it. Its words for those who cannot see it list all medians.
     ValueError where there is no time to draw. Needs matplotlib, of the extra `course`."""
     if not times: raise ValueError("times: {} should hold at least one time")
-    from matplotlib.figure import Figure as Canvas
-    fig = Canvas(figsize=(7.3, 0.75 + 0.31 * len(times)), layout="constrained")
-    _dots(fig.subplots(), times, log, newest)
+    ax = _axes(title, 0.75 + 0.31 * len(times), times)
+    _dots(ax, times, log, newest)
     words = "; ".join(f"{name}: {duration(t.median)}" for name, t in times.items())
-    fig.suptitle(title, x=0.01, ha="left", fontsize=10.5)
-    return chart(fig, f"{title}. {words}", note)
+    return chart(ax.figure, f"{title}. {words}", note)
+
+def _axes(title: str, height: float, rows: Iterable[str] = ()) -> Any:
+    "The axes of a canvas of so many inches under its title; `rows` stand on y, from the top down."
+    from matplotlib.figure import Figure as Canvas
+    ax, rows = Canvas(figsize=(7.3, height), layout="constrained").subplots(), [*rows]
+    if rows: ax.set(yticks=range(len(rows)), yticklabels=rows, ylim=(len(rows) - 0.5, -0.5))
+    if rows: ax.tick_params(colors=MUTED, labelcolor=INK)
+    ax.spines[["top", "right", *["left"] * bool(rows)]].set_visible(False)
+    ax.figure.suptitle(title, x=0.01, ha="left", fontsize=10.5)
+    return ax
 
 def _dots(ax, times: dict[str, Timing], log: bool, newest: str | None) -> None:
     "The dots, their spreads, and the medians in words to the right of each."
@@ -39,13 +49,10 @@ def _dots(ax, times: dict[str, Timing], log: bool, newest: str | None) -> None:
         ax.annotate(duration(t.median), (max(t.high, t.median), y), (9, 0), va="center",
                     textcoords="offset points", fontweight="bold" if name == newest else "normal")
     least, most = min(t.low for t in times.values()), max(t.high for t in times.values())
-    ax.set(xscale="log" if log else "linear", yticks=range(len(times)), yticklabels=[*times],
+    ax.set(xscale="log" if log else "linear",
            xlim=(least / 2, 2 * most**1.3 / least**0.3) if log else (-0.02 * most, 1.3 * most))
     ax.xaxis.set_major_formatter(EngFormatter(unit="s", places=0 if log else None))
-    ax.set_ylim(len(times) - 0.5, -0.5)
     ax.grid(axis="x", color=LINE, alpha=0.25)
-    ax.tick_params(colors=MUTED, labelcolor=INK)
-    ax.spines[["top", "right", "left"]].set_visible(False)
 
 # %% ../../nbs/tools/charts.ipynb #tools-charts-ratios-1
 def draw_ratios(
@@ -58,27 +65,21 @@ def draw_ratios(
     those who cannot see it list all ratios. ValueError where there is nothing to draw. Needs
     matplotlib, of the extra `course`."""
     if not ratios or not all(ratios.values()): raise ValueError(f"ratios: {ratios} is empty")
-    from matplotlib.figure import Figure as Canvas
     kinds = [*dict.fromkeys(kind for row in ratios.values() for kind in row)]
-    fig = Canvas(figsize=(7.3, 1.15 + 0.27 * len(ratios)), layout="constrained")
-    ax = fig.subplots()
+    ax = _axes(title, 1.15 + 0.27 * len(ratios), ratios)
     for n, kind in enumerate(kinds):
         rows = [(row[kind], y) for y, row in enumerate(ratios.values()) if kind in row]
         ax.plot(*zip(*rows), "oDs^"[n % 4], ms=7, mec=INK, label=kind, alpha=0.9,
                 mfc=(C_COLOR, A_COLOR, B_COLOR, PAPER)[n % 4])
     ax.axvline(1, color=MUTED, lw=1, zorder=0)
-    ax.set(yticks=range(len(ratios)), yticklabels=[*ratios], ylim=(len(ratios) - 0.5, -0.5))
     if log: ax.set_xscale("log")
     else: ax.set_xlim(0, None)
     ax.xaxis.set_major_formatter("{x:g}")
     ax.grid(color=LINE, alpha=0.25)
-    ax.tick_params(colors=MUTED, labelcolor=INK)
-    ax.spines[["top", "right", "left"]].set_visible(False)
-    fig.legend(*ax.get_legend_handles_labels(), loc="outside lower left", ncols=4, frameon=False)
-    fig.suptitle(title, x=0.01, ha="left", fontsize=10.5)
+    ax.figure.legend(loc="outside lower left", ncols=4, frameon=False)
     words = (f"{name}: " + ", ".join(f"{kind} {x:.3g}" for kind, x in row.items())
              for name, row in ratios.items())
-    return chart(fig, f"{title}. {'; '.join(words)}", note)
+    return chart(ax.figure, f"{title}. {'; '.join(words)}", note)
 
 # %% ../../nbs/tools/charts.ipynb #tools-charts-c02
 def draw_curves(
@@ -87,15 +88,12 @@ def draw_curves(
     xlabel: str,                         # What x is
     newest: str | None = None,           # The label to highlight
     level: float | None = None,          # Where a dashed line is drawn, if anywhere
-    note: str = "",                      # Written below the chart
 ) -> Figure:
     """A curve of values for each contender, over a logarithmic axis of sizes. Its words for those
     who cannot see it list all values. ValueError where there is nothing to draw. Needs matplotlib,
     of the extra `course`."""
     if not any(curves.values()): raise ValueError("curves: {} should hold at least one value")
-    from matplotlib.figure import Figure as Canvas
-    fig = Canvas(figsize=(7.3, 3.4), layout="constrained")
-    ax, colors = fig.subplots(), iter((A_COLOR, B_COLOR, MUTED, LINE))
+    ax, colors = _axes(title, 3.4), iter((A_COLOR, B_COLOR, MUTED, LINE))
     if level is not None: ax.axhline(level, color=MUTED, lw=1, ls="--")
     for (name, curve), marker in zip(curves.items(), "sD^vPXo" * len(curves)):
         color = C_COLOR if name == newest else next(colors, PAPER)
@@ -108,8 +106,6 @@ def draw_curves(
     ax.set(xlabel=xlabel, ylim=(0, None))
     ax.grid(color=LINE, alpha=0.25)
     ax.legend(frameon=False)
-    ax.spines[["top", "right"]].set_visible(False)
-    fig.suptitle(title, x=0.01, ha="left", fontsize=10.5)
     words = "; ".join(f"{name}: " + ", ".join(f"{y:.3g} at {x}" for x, y in curve.items())
                       for name, curve in curves.items())
-    return chart(fig, f"{title}. {words}", note)
+    return chart(ax.figure, f"{title}. {words}")
