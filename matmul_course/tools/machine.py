@@ -18,11 +18,6 @@ from .arguments import as_whole, one_of
 from .timing import Timing
 
 # %% ../../nbs/tools/machine.ipynb #tools-machine-007
-def _capabilities() -> dict[str, Any]:
-    "What torch's cpuinfo knows of this processor; empty where torch is too old to say."
-    import torch
-    return dict(getattr(torch.cpu, "get_capabilities", dict)())
-
 def _last_level_cache() -> int:
     "The bytes of the largest cache that Linux lists for the first core; 0 where unknown."
     sizes = Path("/sys/devices/system/cpu/cpu0/cache").glob("index*/size")
@@ -60,14 +55,15 @@ class Machine:
         It is measured once per process and then remembered. It raises TypeError or ValueError for
         a number of threads that is not a whole number from 1 on, and ValueError unless the dtype
         is "float32" or "float64"."""
-        return _peak(_at_once(threads), one_of("dtype", dtype, ("float32", "float64")))
+        threads = as_whole("threads", threads, 1, 1024)
+        return _peak(threads, one_of("dtype", dtype, ("float32", "float64")))
 
     def bandwidth(self, threads: int = 1) -> Timing:
         """The bytes per second at which `threads` cores together read an array of `beyond_caches`.
 
         It is measured once per process and then remembered. It raises TypeError or ValueError for
         a number of threads that is not a whole number from 1 on."""
-        return _bandwidth(_at_once(threads))
+        return _bandwidth(as_whole("threads", threads, 1, 1024))
 
     def beyond_caches(self) -> int:
         """The bytes of the array that `bandwidth` reads: four times the outermost cache, or 256 MiB
@@ -89,7 +85,8 @@ def kib(
 def this_machine() -> Machine:
     "The machine that runs this call, with the versions of Python, NumPy, torch and Numba."
     import torch
-    known, logical = _capabilities(), os.cpu_count() or 1
+    known = dict(getattr(torch.cpu, "get_capabilities", dict)())      # an old torch says nothing
+    logical = os.cpu_count() or 1
     l2, last = known.get("l2_cache_size", 0), _last_level_cache()
     packages = {package: version(package) for package in ("numpy", "torch", "numba")}
     return Machine(
@@ -148,5 +145,3 @@ def _bandwidth(threads: int) -> Timing:
     out = np.empty((threads, 1, 128), np.float32)
     loop(x[0, :, :128], out[0])                                 # compiles
     return _rate(loop, [*zip(x, out)], x.nbytes, "B/s", 30)
-
-def _at_once(threads: int) -> int: return as_whole("threads", threads, 1, 1024)

@@ -13,6 +13,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 import numpy as np
 from .arguments import as_real, as_whole
+from .checks import to_numpy
 from .machine import kib
 from matmul_course.tools.figure import (
     A_COLOR, B_COLOR, CHAR, C_COLOR, Figure, INK, LINE, MUTED, PAPER, chart, frame, grid, rect, tag,
@@ -25,7 +26,7 @@ def draw_layout(x: Any) -> Figure:
     """The matrix `x`, NumPy or torch, above the memory that it reads. The title gives its two
     strides, in elements. ValueError for what is no matrix, or reaches over more than 24 places."""
     as_numbers("x", x)
-    x = np.asarray(x.detach().cpu() if hasattr(x, "detach") else x)
+    x = to_numpy(x)
     if x.ndim != 2: raise ValueError(f"x: has shape {x.shape}; a matrix has two axes")
     down, right = (step // x.itemsize for step in x.strides)
     at = down * np.arange(x.shape[0])[:, None] + right * np.arange(x.shape[1])
@@ -223,14 +224,10 @@ def draw_layouts(
         body += text(16, y + 18, name, text_anchor="start", font_weight="bold")
         body += tag("g", figure.body, transform=f"translate(0 {y + 18:g})")
         y += figure.height + 26
-    fits = [name for name, x in matrices.items() if 1 in _strides_of(x)]
+    fits = [x for x in map(to_numpy, matrices.values()) if x.itemsize in x.strides]
     title = ("Numbers lie side by side along a row or a column in "
              f"{len(fits)} of {len(drawn)} layouts")
     return Figure(body, max(f.width for f in drawn.values()), y, title)
-
-def _strides_of(x) -> tuple[int, ...]:
-    "The strides of a matrix in elements, for an array or a tensor."
-    return tuple(x.stride()) if hasattr(x, "stride") else tuple(s // x.itemsize for s in x.strides)
 
 # %% ../../nbs/tools/pictures_cpu.ipynb #tools-pictures-cpu-new-07
 def draw_orders(
