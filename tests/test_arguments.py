@@ -66,7 +66,6 @@ CALLS = {
     "draw_broadcast": ((A, A, "+"), dict(a=number_or_matrix, b=number_or_matrix)),
     "draw_broadcast_steps": ((A, A, "+"), dict(a=number_or_matrix, b=number_or_matrix)),
     "draw_layout": ((A,), dict(x=any_matrix)), "draw_digits": ((np.zeros((2, 28, 28)), [1, 2]), dict(labels=pair_or_none)),
-    "draw_digit": ((np.zeros((28, 28)), 3), dict(label=anything)),
     "roofline": (([("x", 2.0, 1e9)], 1e11, 1e10), dict(peak=real(0), bandwidth=real(0))),
     "einsum_by_hand": (("ij,jk->ik", A, B), dict(operands=matrix)), "draw_layers": ((A[:2, :3], B[:3]), {}),
     "draw_dot": ((torch.from_numpy(A)[0], torch.from_numpy(B)[:, 0]), {}),

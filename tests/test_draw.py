@@ -9,7 +9,7 @@ from figures import SVG, contrast, covers, filled, middle, parts, text_in, weake
 from matmul_course.tools.figure import (
     A_COLOR, B_COLOR, CHAR, C_COLOR, GAP, INK, LINE, MUTED, PAPER, Figure, Stepper, chart, elide, grid, number, tint)
 from matmul_course.tools.pictures import (
-    draw_broadcast, draw_broadcast_steps, draw_digit, draw_digits, draw_dot, draw_layers, draw_matmul, draw_matmul_steps)
+    draw_broadcast, draw_broadcast_steps, draw_digits, draw_dot, draw_layers, draw_matmul, draw_matmul_steps)
 from matmul_course.tools.pictures_cpu import draw_inner, draw_kernel, draw_layout, draw_loops, draw_shares, roofline
 from matmul_course.tools.pictures_gpu import draw_block_steps, draw_blocks, draw_occupancy, draw_patch, draw_tiles
 
@@ -25,7 +25,7 @@ def figures():
     for p, q in [((), (3,)), ((4, 1), (3,)), ((4,), (3, 4)), ((1, 1), (2, 5)), ((500, 784), (784,)), ((1, 784), (5, 1))]:
         for op in "+-*/": yield draw_broadcast(floats(*p), floats(*q), op)
         yield from draw_broadcast_steps(ints(*p), ints(*q)).frames.values()
-    yield draw_digit(rng.random(784), label=3)
+    yield draw_digits(rng.random(784), [3])
     yield draw_digits(rng.random((10, 784)), range(10))
 
 CACHES = SimpleNamespace(l1=2**15, l2=2**20, l3=2**25)
@@ -124,7 +124,7 @@ def test_the_image_is_the_svg():
 
 def test_what_a_caller_writes_is_escaped():
     nasty = "<script>alert('1')</script> & \"%41#"
-    fig = draw_digit(np.zeros(784), label=nasty)
+    fig = draw_digits(np.zeros(784), [nasty])
     assert "<script" not in fig.svg and "<script" not in fig._repr_html_()
     assert parts(fig, "text")[0].text == nasty and nasty in ElementTree.fromstring(fig._repr_html_()).get("alt")
     assert "<script" not in Stepper({nasty: fig}, nasty)._repr_html_()
@@ -171,7 +171,8 @@ def test_a_gap_stands_for_something_left_out():
 def test_gaps_are_narrow():
     boxes = parts(draw_matmul(np.ones((1, 784), int), np.ones((784, 1), int)), "rect")
     xs = [float(r.get("x")) for r in boxes if r.get("fill") == A_COLOR]
-    assert np.diff(xs).tolist() == [36, 36, 36 + GAP, 36, 36]
+    w = CHAR * len("B (784, 1)")                           # the one column of B is as wide as the name under it
+    assert np.allclose(np.diff(xs), [w, w, w + GAP, w, w], atol=0.02)
 
 def test_k_shows_its_own_product():
     a, b = ints(5, 784), ints(784, 10)
@@ -235,7 +236,7 @@ def test_broadcast_steps_grow():
 
 def test_digit_holds_the_pixels():
     image = rng.integers(0, 256, (28, 28)).astype(np.uint8)
-    file = base64.b64decode(parts(draw_digit(image), "image")[0].get("href").split(",")[1])
+    file = base64.b64decode(parts(draw_digits(image), "image")[0].get("href").split(",")[1])
     drawn = Image.open(io.BytesIO(file))
     assert drawn.format == "PNG" and drawn.mode == "L" and not drawn.info      # no date, no name of a program
     assert np.array_equal(255 - np.asarray(drawn).astype(int), image)
@@ -243,13 +244,13 @@ def test_digit_holds_the_pixels():
 
 def test_without_pillow_a_digit_says_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "PIL", None)
-    with pytest.raises(ImportError, match=re.escape('pip install "matmul_course[course]"')): draw_digit(np.zeros(784))
+    with pytest.raises(ImportError, match=re.escape('pip install "matmul_course[course]"')): draw_digits(np.zeros(784))
     assert draw_matmul([[1]], [[2]]).title.endswith("= 2")
 
 def test_digit_counts_ink_and_takes_both_scales():
     image = np.zeros((28, 28), np.uint8); image[3, :5] = 255, 1, 9, 99, 200
-    assert draw_digit(image, 1).title == "digit: 1; pixels with ink: 5"
-    assert draw_digit(image / 255, 1).svg == draw_digit(image.ravel(), 1).svg == draw_digit(image, 1).svg
+    assert draw_digits(image, [1]).title == "digit: 1; pixels with ink: 5"
+    assert draw_digits(image / 255, [1]).svg == draw_digits(image.ravel(), [1]).svg == draw_digits(image, [1]).svg
 
 # -- what the drawings of the lessons say
 
@@ -405,11 +406,10 @@ def test_strange_numbers_are_drawn():
     (lambda: draw_matmul_steps(ints(5, 2), ints(2, 10)), ValueError, "a @ b: C is (5, 10), 50 steps, and at most 16"),
     (lambda: draw_broadcast(ints(2, 2, 2), ints(2)), ValueError, "a and b: (2, 2, 2) + (2,); at most 2-D"),
     (lambda: draw_broadcast(ints(2), ints(2), "@"), ValueError, "op: '@' should be one of +, -, *, /"),
-    (lambda: draw_digit(np.zeros((27, 28))), ValueError, "image: has shape (27, 28)"),
-    (lambda: draw_digit([[0] * 784] * 2), ValueError, "image: has shape (2, 784); draw_digits takes several"),
-    (lambda: draw_digit(np.full(784, 1.01)), ValueError, "image: must lie in 0 to 1"),
-    (lambda: draw_digit(np.full(784, np.nan)), ValueError, "NaN"),
-    (lambda: draw_digit(np.full(784, -1)), ValueError, "0 to 255"),
+    (lambda: draw_digits(np.zeros((27, 28))), ValueError, "images: has shape (27, 28)"),
+    (lambda: draw_digits(np.full(784, 1.01)), ValueError, "images: must lie in 0 to 1"),
+    (lambda: draw_digits(np.full(784, np.nan)), ValueError, "NaN"),
+    (lambda: draw_digits(np.full(784, -1)), ValueError, "0 to 255"),
     (lambda: draw_digits(np.zeros((11, 784))), ValueError, "images: holds 11 digits"),
     (lambda: draw_digits(np.zeros((3, 784)), [1, 2]), ValueError, "labels: 2 labels for 3 images"),
     (lambda: draw_dot(ints(3), ints(2)), ValueError, "row and column: (3,) and (2,) should"),
@@ -483,7 +483,7 @@ from matmul_course.tools.pictures_gpu import *
 from collections import namedtuple
 Caches = namedtuple('Caches', 'l1 l2 l3')
 a, b = np.arange(6).reshape(3, 2) / 7, np.arange(8).reshape(2, 4) - 3
-out = [draw_matmul_steps(a, b), draw_broadcast_steps(a, b[:, :1].T), draw_matmul(a, b, 1, 2), draw_digit(np.arange(784) % 256),
+out = [draw_matmul_steps(a, b), draw_broadcast_steps(a, b[:, :1].T), draw_matmul(a, b, 1, 2), draw_digits(np.arange(784) % 256),
        draw_dot(a[0], b[:, 0]), draw_layers(a, b), draw_layout(a), draw_inner("kij"),
        draw_loops(8, 64, Caches(1, 2, 3)), draw_shares([0, 4], [0, 2, 4]),
        draw_blocks(3, 5, (2, 2)), draw_tiles(1), draw_block_steps(a[:2], a[:2].T), draw_occupancy(32, 64, 0.5)]

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['as_numbers', 'draw_matmul', 'draw_matmul_steps', 'draw_dot', 'draw_layers', 'draw_broadcast', 'draw_broadcast_steps',
-           'draw_digits', 'draw_digit']
+           'draw_digits']
 
 # %% ../../nbs/tools/pictures.ipynb #tools-pictures-003
 from base64 import b64encode
@@ -61,15 +61,8 @@ def _visible(m, rows, cols):
     "The part of `m` that is not left out."
     return m[np.ix_(*[[n for n in axis if n is not None] for axis in (rows, cols)])]
 
-def _picked(color, hit): return lambda r, c: color if hit(r, c) else tint(color)
-
-# %% ../../nbs/tools/pictures.ipynb #tools-pictures-014
 def _span(indices, size): return places(indices, 0, size)[-1]
-def _half(indices, w, name): return max(_span(indices, w), CHAR * len(name)) / 2
-
-def _below_name(indices, left, w, name):
-    "Places of columns, moved right where the name under them is wider than they are."
-    return places(indices, left + _half(indices, w, name) - _span(indices, w) / 2, w)
+def _picked(color, hit): return lambda r, c: color if hit(r, c) else tint(color)
 
 # %% ../../nbs/tools/pictures.ipynb #tools-pictures-016
 def draw_matmul(
@@ -94,15 +87,14 @@ def draw_matmul(
 def _matmul_places(a, b, c, rows, inner, cols):
     "Where all stands, px: A's columns and rows begin at `xa` and `ya`, B's at `xb` and `yb`."
     names = [f"A {a.shape}", f"B {b.shape}", f"C {c.shape}"]
-    w = _width(_visible(a, rows, inner), _visible(b, inner, cols), _visible(c, rows, cols))
-    longer = max(names[1:], key=len)                       # B and C share their columns
-    xa = _below_name(inner, 52, w, names[0])               # "i=0" stands to the left
-    xb = _below_name(cols, max(xa[-1], 52 + CHAR * len(names[0])) + 24, w, longer)
+    w = max(_width(_visible(a, rows, inner), _visible(b, inner, cols), _visible(c, rows, cols)),
+            *(CHAR * len(name) / len(under) for name, under in zip(names, (inner, cols, cols))))
+    xa = places(inner, 52, w)                              # "i=0" stands to the left
+    xb = places(cols, xa[-1] + 24, w)
     yb = places(inner, 54, _HIGH)                           # "B (2, 4)" and "j=0" stand above
     ya = places(rows, yb[-1] + 24, _HIGH)
-    right = (xb[0] + xb[-1]) / 2 + _half(cols, w, longer)
     return SimpleNamespace(names=names, rows=rows, inner=inner, cols=cols, w=w,
-                           xa=xa, xb=xb, ya=ya, yb=yb, low=ya[-1] + 18, right=right)
+                           xa=xa, xb=xb, ya=ya, yb=yb, low=ya[-1] + 18)
 
 # %% ../../nbs/tools/pictures.ipynb #tools-pictures-020
 def _matmul_tables(a, b, c, i, j, at):
@@ -141,7 +133,7 @@ def _matmul_figure(a, b, c, i, j, k, rows, inner, cols):
     words = [text(16, at.low + 28 + 20*n, line, text_anchor="start") for n, line in enumerate(said)]
     body = [_matmul_tables(a, b, c, i, j, at), _matmul_outline(x, y, k, at),
             _matmul_labels(x, y, i, j, at), *words]
-    width = max(at.right, 16 + CHAR * max(map(len, said))) + 16
+    width = max(at.xb[-1], 16 + CHAR * max(map(len, said))) + 16
     return Figure("".join(body), width, at.low + 62, " ".join(said))
 
 # %% ../../nbs/tools/pictures.ipynb #tools-pictures-036
@@ -286,22 +278,21 @@ def _broadcast_figure(a, b, shape, op, step=3, sizes="", title=None):
     return Figure(body, max(3*at.wide + 112, 32 + CHAR * len(said)), at.low + 48, title)
 
 # %% ../../nbs/tools/pictures.ipynb #tools-pictures-068
-def _size_rows(a, b, shape, step):
-    "The sizes of a, b and the result: as they are given, and as `step` shows them."
-    given = [[""] * (len(shape) - len(sizes)) + [str(n) for n in sizes]
-             for sizes in (a.shape, b.shape, shape if step > 2 else ())]
-    ones = [[size or ("1" if step else "") for size in line] for line in given[:2]]
-    grow = lambda size, n: f"1→{n}" if step > 1 and size != str(n) else size
-    return given, [[grow(*pair) for pair in zip(line, shape)] for line in ones] + given[2:]
+def _now(size, n, step):
+    "A size as `step` shows it, where the result has `n`: given, made 1, or stretched from 1."
+    if step > 1 and (size or 1) != n: return f"1→{n}"
+    return size or "1" * (step > 0)
 
-def _size_table(a, b, shape, step, top):
+def _size_table(a, b, shape, step):
     "The shapes of both operands and of the result, aligned right, as far as `step` has come."
-    given, shown = _size_rows(a, b, shape, step)
-    colors, names = (A_COLOR, B_COLOR, C_COLOR), ["a", "b", "result"][:3 if step > 2 else 2]
+    given = [("",) * (len(shape) - len(sizes)) + sizes for sizes in (a.shape, b.shape)]
+    given += [shape] * (step > 2)
+    shown = [[_now(*pair, step) for pair in zip(line, shape)] for line in given]
     new = lambda p, q: shown[p][q] != given[p][q]
-    fill = lambda p, q: shown[p][q] and (tint(colors[p]) if new(p, q) else colors[p])
-    words = [text(66, top + 13 + 26*p, n, text_anchor="end") for p, n in enumerate(names)]
-    return grid(shown, 74, top, (80, 26), fill, dash=new) + "".join(words)
+    fill = lambda p, q: shown[p][q] and tint((A_COLOR, B_COLOR, C_COLOR)[p], 1 - 0.75 * new(p, q))
+    names = zip(("a", "b", "result"), given)
+    words = [text(66, 27 + 26*p, name, text_anchor="end") for p, (name, _) in enumerate(names)]
+    return grid(shown, 74, 14, (80, 26), fill, dash=new) + "".join(words)
 
 # %% ../../nbs/tools/pictures.ipynb #tools-pictures-069
 def draw_broadcast_steps(
@@ -316,7 +307,7 @@ def draw_broadcast_steps(
             "2 add ones": f"with ones added on the left the shapes are {one_a} and {one_b}",
             "3 stretch": f"every axis of size 1 is repeated: both are {shape}",
             "4 combine": draw_broadcast(a, b, op).title}
-    frames = {name: _broadcast_figure(a, b, shape, op, n, _size_table(a, b, shape, n, 14), title)
+    frames = {name: _broadcast_figure(a, b, shape, op, n, _size_table(a, b, shape, n), title)
               for n, (name, title) in enumerate(rule.items())}
     return Stepper(frames, f"a {a.shape} {op} b {b.shape}: the rule, step by step")
 
@@ -330,14 +321,15 @@ def _png(gray):
     Image.fromarray(gray).save(file := BytesIO(), "PNG", compress_level=0)
     return file.getvalue()
 
-def _digits(images, name):
+def _digits(images):
     "`images` as (n, 28, 28) in 0 to 1; ValueError for another shape or range."
-    x = as_numbers(name, images)
+    x = as_numbers("images", images)
     if x.shape[-1:] != (784,) and x.shape[-2:] != (28, 28):
-        raise ValueError(f"{name}: has shape {x.shape}; a digit is 784 pixels or 28 by 28")
+        raise ValueError(f"images: has shape {x.shape}; a digit is 784 pixels or 28 by 28")
     x = x.reshape(-1, 28, 28) / (255 if x.dtype.kind == "i" else 1)
+    if len(x) > 10: raise ValueError(f"images: holds {len(x)} digits; at most 10 are drawn")
     if not ((0 <= x) & (x <= 1)).all():
-        raise ValueError(f"{name}: must lie in 0 to 1 (floats) or 0 to 255 (whole numbers), "
+        raise ValueError("images: must lie in 0 to 1 (floats) or 0 to 255 (whole numbers), "
                          "and has no place for NaN")
     return x
 
@@ -349,12 +341,14 @@ def _picture(image, x, y, size):
                width=size, height=size, style="image-rendering:pixelated") + edge
 
 # %% ../../nbs/tools/pictures.ipynb #tools-pictures-077
-def _captions(labels):
-    "Each of `labels` as text; TypeError where there is no row of them."
-    try: return [str(n.item() if getattr(n, "ndim", None) == 0 else n) for n in labels]
+def _captions(labels, count):
+    "Each of `labels` as text; TypeError where there is no row of them, ValueError for no `count`."
+    try: names = [str(n.item() if getattr(n, "ndim", None) == 0 else n) for n in labels]
     except TypeError:
         should = "should be a word or number for each image"
         raise TypeError(f"labels: {labels!r} {should}") from None
+    if len(names) != count: raise ValueError(f"labels: {len(names)} labels for {count} images")
+    return names
 
 def _ink(x, names):
     "How many digits there are, what they are, and how many pixels of each have ink."
@@ -364,31 +358,16 @@ def _ink(x, names):
 
 # %% ../../nbs/tools/pictures.ipynb #tools-pictures-078
 def draw_digits(
-    images: Any,        # (n, 784) or (n, 28, 28), n up to 10: floats to 1, or integers to 255
+    images: Any,        # (n, 784) or (n, 28, 28), n up to 10, or one: floats to 1, integers to 255
     labels: Any = None, # One word or number for each image
     size: float = 64,   # Width of an image, px
 ) -> Figure:
-    """Digits side by side, over their labels, which the title lists too. ValueError for another
-    shape or range, more than ten digits, or a label too few. Needs Pillow, which the extra
-    `course` brings."""
-    x = _digits(images, "images")
-    names = [] if labels is None else _captions(labels)
-    if len(x) > 10: raise ValueError(f"images: holds {len(x)} digits; at most 10 are drawn")
-    if labels is not None and len(names) != len(x):
-        raise ValueError(f"labels: {len(names)} labels for {len(x)} images")
-    step = size + 8
+    """Digits side by side, over their labels. The title lists these, and how many pixels of each
+    have ink. ValueError for another shape or range, more than ten digits, or a label too few. Needs
+    Pillow, which the extra `course` brings."""
+    x, step = _digits(images), size + 8
+    names = [] if labels is None else _captions(labels, len(x))
     drawn = [_picture(image, 16 + n*step, 16, size) for n, image in enumerate(x)]
     words = [text(16 + n*step + size/2, size + 32, name) for n, name in enumerate(names)]
     height = size + (32 if labels is None else 48)
     return Figure("".join(drawn + words), 24 + len(x)*step, height, _ink(x, names))
-
-def draw_digit(
-    image: Any,        # 784 or 28 x 28: floats in 0 to 1 or whole numbers in 0 to 255
-    label: Any = None, # What it is
-    size: float = 196, # Width, px: 7 for each pixel
-) -> Figure:
-    """One digit as an image. The title gives the label and how many pixels have ink. ValueError
-    for another shape or range. Needs Pillow, which the extra `course` brings."""
-    if len(_digits(image, "image")) > 1:
-        raise ValueError(f"image: has shape {np.shape(image)}; draw_digits takes several")
-    return draw_digits(image, None if label is None else [label], size)
