@@ -12,7 +12,7 @@ from collections import namedtuple
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, replace
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import distributions
 from pathlib import Path
 from tempfile import TemporaryFile
 from typing import Any
@@ -67,7 +67,7 @@ def multiply_add_kernel(a, c):
 # %% ../../nbs/app/hardware.ipynb #app-hardware-009
 # A launch to be timed and profiled. `sizes` is what stands in kernel[...]. If `warm`, it is timed
 # right after a run of its own. `blocks` are profiled for all, and `right` says if C was right.
-Launch = namedtuple("Launch", "name kernel sizes args warm blocks right", defaults=(False, None, True))
+Launch = namedtuple("Launch", "name kernel sizes args warm blocks right", defaults=(0, None, True))
 
 def _run(launch): launch.kernel[launch.sizes](*launch.args)
 
@@ -141,15 +141,10 @@ def event_times(
 
 # %% ../../nbs/app/hardware.ipynb #app-hardware-024
 _ASKED = "MULTIPROCESSOR_COUNT CLOCK_RATE MEMORY_CLOCK_RATE GLOBAL_MEMORY_BUS_WIDTH".split()
-_SMI = "driver_version,clocks.max.sm,power.limit"
 
 def _card_facts(device):
     "What the driver says of a card: clocks in kHz, the bus in bits, L2 in bytes; None if nothing."
     facts = {name: getattr(device, name, None) for name in [*_ASKED, "L2_CACHE_SIZE"]}
-    if (tool := shutil.which("nvidia-smi")) and (uuid := getattr(device, "uuid", "")):
-        command = [tool, f"--query-gpu={_SMI}", f"--id={uuid}", "--format=csv,noheader"]
-        said = subprocess.run(command, capture_output=True, text=True).stdout
-        facts |= zip(_SMI.split(","), said.strip().split(", "))
     name = device.name.decode() if isinstance(device.name, bytes) else device.name
     return dict(name=name, compute_capability=[*device.compute_capability], **facts)
 
@@ -210,7 +205,7 @@ def _compare(launch, seconds, gpu):
     "What is predicted for a launch, beside the seconds of some runs."
     grid, block, *more = launch.sizes                     # more: a stream, dynamic shared bytes
     row = dict(name=launch.name, kernel=launch.kernel.py_func.__name__, grid=grid, block=block,
-        warm=launch.warm, right=launch.right, seconds=asdict(Timing.of(seconds)), counters={},
+        warm=bool(launch.warm), right=launch.right, seconds=asdict(Timing.of(seconds)), counters={},
         counts={}, bounds={}, bound=0, limited_by="", note="")
     try:
         p = profile(launch.kernel, grid, block, *launch.args, blocks=launch.blocks,
@@ -256,10 +251,9 @@ _NO_CARD = ("There is no NVIDIA card to measure: kernels run emulated here. `mat
             "says what it finds, and MATMUL_COURSE_CUDA=gpu says why a card is not used.")
 
 def _versions():
-    found = dict(python=platform.python_version(), system=platform.platform())
-    for name in ("matmul_course", "numba", "numba-cuda", "numpy"):
-        with suppress(PackageNotFoundError): found[name] = version(name)
-    return found
+    names = "matmul_course", "numba", "numba-cuda", "numpy"
+    found = {d.name: d.version for d in distributions() if d.name in names}
+    return dict(python=platform.python_version(), system=platform.platform()) | found
 
 def _refuse(out):
     "Raise FileExistsError or OSError unless a file of that name can be made."
