@@ -11,7 +11,7 @@ import ctypes, dis, re, threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
-from html import escape
+from importlib import import_module
 from typing import Any
 import numpy as np
 from ..tools.arguments import as_real
@@ -154,19 +154,16 @@ def _said(e: BaseException) -> str:
     return f"it raised {type(e).__name__}" + f": {text}" * bool(text)
 
 # %% ../../nbs/app/exercises.ipynb #app-exercises-022
-def _launch_simply(kernel, grid, block, *args):
-    from matmul_course.emulator import launch_simply
-    launch_simply(kernel, grid, block, *args)
-    return args[-1]
-
-def _launch_strictly(kernel, grid, block, *args):
-    from matmul_course.emulator import launch
-    launch(kernel, grid, block, *args, check="races")
-    return args[-1]
+def _by_launch(name: str, interruptible: bool, **options: str) -> Way:
+    "A way to run a kernel: by a function of the emulator's, which leaves the result in its arrays."
+    def run(kernel, grid, block, *args):
+        launch = getattr(import_module("matmul_course.emulator"), name)
+        launch(kernel, grid, block, *args, **options)
+        return args[-1]
+    return Way(run, True, interruptible)
 
 # The two ways to run a kernel. The first argument is the grid, the second the block.
-KERNEL = (Way(_launch_simply, writes_last=True),
-          Way(_launch_strictly, writes_last=True, interruptible=False))
+KERNEL = _by_launch("launch_simply", True), _by_launch("launch", False, check="races")
 
 # %% ../../nbs/app/exercises.ipynb #app-exercises-025
 @dataclass(eq=False, repr=False)
@@ -278,11 +275,8 @@ def _same(one: Outcome, other: Outcome) -> bool:
     return np.allclose(to_numpy(a), to_numpy(b), rtol=1e-5, atol=0, equal_nan=True)
 
 # %% ../../nbs/app/exercises.ipynb #app-exercises-031
-def _folded(summary: str, text: str) -> str:
-    "A Markdown passage that opens on a click."
-    return f"<details><summary>{escape(summary)}</summary>\n\n{text}\n\n</details>"
-
 def _task(ex: Exercise) -> str:
-    hints = [_folded(f"Hint {n}", h) for n, h in enumerate(ex.hints, 1)]
+    hints = [f"<details><summary>Hint {n}</summary>\n\n{hint}\n\n</details>"
+             for n, hint in enumerate(ex.hints, 1)]
     link = [f"[Solution](solutions/{ex.solution})"] if ex.solution else []
     return "\n\n".join([ex.statement, *hints, *link])
