@@ -10,6 +10,7 @@ import math, re
 from collections.abc import Mapping, Sequence
 from html import escape
 from typing import Any
+from fastcore.basics import groupby
 from .bounds import GPUS
 from .count import MOST_OUTSIDE
 from .warp import SECTOR
@@ -140,15 +141,9 @@ def _color_of(array):
     "The colour that a matrix has throughout the course; grey for any other array."
     return dict(a=A_COLOR, b=B_COLOR, c=C_COLOR).get(array[-1].lower(), "#d9d9d9")
 
-def _grouped(pairs):
-    "Key -> list of its values."
-    out = {}
-    for key, value in pairs: out.setdefault(key, []).append(value)
-    return out
-
 def _draw_sectors(line, lanes):
     "One bar of 32 bytes for each sector of a request; what the lanes ask for is filled."
-    held = _grouped((offset // SECTOR, lane) for lane, offset in lanes.items())
+    held = groupby(lanes, key=lambda lane: lanes[lane] // SECTOR)  # sector -> its lanes
     words = {word for o in lanes.values() for word in range(o // 4, (o + line.size + 3) // 4)}
     asked, moved = 4 * len(words), SECTOR * len(held)
     title = (f"Line {line.line}, {line.kind} {line.array}: a request of {len(lanes)} lanes moves "
@@ -167,9 +162,10 @@ def _draw_sectors(line, lanes):
 
 def _draw_banks(line, lanes):
     "A row for each pass of a request: the lane that each of the 32 banks serves."
-    words = _grouped((word, lane) for lane, offset in lanes.items()
+    asked = ((word, lane) for lane, offset in lanes.items()
         for word in range(offset // 4, (offset + line.size + 3) // 4))
-    banks = _grouped((word % 32, words[word]) for word in sorted(words))
+    words = groupby(asked, key=0, val=1)                           # word -> its lanes
+    banks = groupby(sorted(words), key=lambda word: word % 32, val=words.get)
     deep = max(map(len, banks.values()))
     title = (f"Line {line.line}, {line.kind} {line.array}: {len(banks)} of 32 banks serve a "
         f"request of {len(lanes)} lanes, in {deep} {'pass' if deep == 1 else 'passes'}")

@@ -133,17 +133,14 @@ class _Reader:
             for kind in line.kind.split("+") * (unit in line.unit):
                 out[line.array, kind] += value(line)
         return out
-    def accesses(self, kind):
-        "Array -> elements that are accessed in that way."
-        found = self.sums(lambda line: line.accesses)
+    def of_kind(self, kind, value, unit=""):
+        "Array -> sum of a value over the accesses of one kind."
+        found = self.sums(value, unit)
         return Counter({array: n for (array, k), n in found.items() if k == kind})
     def means(self, unit, value=lambda line: line.units):
         "(array, kind) -> sectors, passes or another value per request."
         units = self.sums(value, unit)
         return {key: units[key] / n for key, n in self.sums(lambda l: l.requests, unit).items()}
-    def global_bytes(self, value, kinds=("load", "store")):
-        "The sum of a value over the accesses to global memory."
-        return sum(n for (_, k), n in self.sums(value, "sectors").items() if k in kinds)
     def bytes_touched(self, complete):
         "(Bytes of the distinct sectors of global memory, whether that is all of them)."
         found, skews = [], self.run.skews
@@ -206,10 +203,11 @@ def read_profile(
         for i, line in enumerate(s.lines)}
     return KernelProfile(kernel=run.kernel.__name__, grid=run.grid, block=run.block,
         sampled=sampled, exact=not sampled or complete and all_known and alike(run.grid, counted),
-        loads=reader.accesses("load"), stores=reader.accesses("store"),
-        bytes_read=reader.global_bytes(lambda l: l.accesses * l.itemsize, ["load"]),
-        bytes_written=reader.global_bytes(lambda l: l.accesses * l.itemsize, ["store"]),
-        bytes_requested=int(reader.global_bytes(lambda l: SECTOR * l.units)),
+        loads=reader.of_kind("load", lambda l: l.accesses),
+        stores=reader.of_kind("store", lambda l: l.accesses),
+        bytes_read=reader.of_kind("load", lambda l: l.accesses * l.itemsize, "sectors").total(),
+        bytes_written=reader.of_kind("store", lambda l: l.accesses * l.itemsize, "sectors").total(),
+        bytes_requested=int(SECTOR * reader.sums(lambda l: l.units, "sectors").total()),
         bytes_touched=bytes_touched, sectors=reader.means("sectors"),
         bank_passes=reader.means("passes"),
         wavefronts=reader.means("", lambda line: line.wavefronts),
