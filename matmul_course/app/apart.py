@@ -10,7 +10,7 @@ import json, os, subprocess, sys
 from collections.abc import Sequence
 from importlib import import_module
 import numpy as np
-from .ladder import LADDER, rungs
+from .ladder import TAUGHT, rungs
 from ..tools.arguments import as_whole, one_of
 from ..tools.checks import as_kind
 from ..tools.timing import Timing, bench
@@ -30,7 +30,7 @@ def alone(
     checks. ValueError where there is no such rung, and where a size or a number of threads is
     below 1; RuntimeError with the last line of what the process said where it failed."""
     rungs()
-    rung = LADDER.taught[one_of("name", name, LADDER.taught)]
+    rung = TAUGHT[one_of("name", name, TAUGHT)]
     for n in threads: as_whole("threads", n, 1)
     for n in (n for shape in shapes for n in shape): as_whole("shapes", n, 1)
     asked = json.dumps([rung.fn.__module__, name, [*shapes], [*threads], seconds])
@@ -45,7 +45,7 @@ def reply() -> None:
     "In the process of one contender: read from stdin what is asked, and print the times."
     module, name, shapes, threads, seconds = json.load(sys.stdin)
     import_module(module)
-    rung, times, rng = LADDER.taught[name], [], np.random.default_rng(0)
+    rung, times, rng = TAUGHT[name], [], np.random.default_rng(0)
     np.empty(31 * 2**20, np.uint8)      # freed at once: from now on glibc keeps what is freed
     for M, K, N in shapes:
         a, b = (rng.standard_normal(size, np.float32) for size in ((M, K), (K, N)))
