@@ -79,7 +79,7 @@ def lab(
     where = notebooks()
     if folder or where.parent == _package():
         where = folder or Path.home()/"matmul_course"
-        print(_in_words(copy_course(where), where))
+        _copy_command(where)
     options, said = _lab_options(where, not no_browser, port)
     print(*said, sep="\n", flush=True)
     LabApp.launch_instance(options)
@@ -145,16 +145,13 @@ def copy_course(
         done[_copy_file(file, to/name)].append(name)
     return done
 
-def _in_words(done: dict, to: Path) -> str:
-    "What `copy_course` did."
-    counts = ", ".join(f"{len(done[how])} {how}" for how in ("new", "updated", "same"))
-    kept = f"; kept as you changed them: {', '.join(done['kept'])}" if done["kept"] else ""
-    return f"{to}: {counts}{kept}."
-
 # %% ../../nbs/app/commands.ipynb #app-commands-030
 def _copy_command(folder: Path) -> None:
     "Copy the notebooks into a folder, to work in."
-    print(_in_words(copy_course(folder), folder))
+    done = copy_course(folder)
+    counts = ", ".join(f"{len(done[how])} {how}" for how in ("new", "updated", "same"))
+    kept = f"; kept as you changed them: {', '.join(done['kept'])}" if done["kept"] else ""
+    print(f"{folder}: {counts}{kept}.")
 
 def _export_command(folder: Path) -> None:
     "Make pages of the notebooks in a folder; they need no server."
@@ -297,10 +294,9 @@ def _own_process(*words) -> Any:
     """A process to come that runs a notebook, and nothing else before or after it.
 
     On Linux it is a copy of one that has imported what every notebook's shell imports."""
-    if sys.platform != "linux":
-        return get_context("spawn").Process(target=_run_notebook, args=words)
-    context = get_context("forkserver")
-    context.set_forkserver_preload(_PRELOADED)
+    on_linux = sys.platform == "linux"
+    context: Any = get_context("forkserver" if on_linux else "spawn")
+    if on_linux: context.set_forkserver_preload(_PRELOADED)
     return context.Process(target=_run_notebook, args=words)
 
 def _run_all(counts: dict, workers: int, budget: float, options: dict) -> dict[Path, bool]:
