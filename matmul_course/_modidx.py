@@ -2291,6 +2291,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                   'matmul_course/tools/charts.py'),
                                             'matmul_course.tools.charts._dots': ( 'tools/charts.html#_dots',
                                                                                   'matmul_course/tools/charts.py'),
+                                            'matmul_course.tools.charts.draw_bounds': ( 'tools/charts.html#draw_bounds',
+                                                                                        'matmul_course/tools/charts.py'),
                                             'matmul_course.tools.charts.draw_curves': ( 'tools/charts.html#draw_curves',
                                                                                         'matmul_course/tools/charts.py'),
                                             'matmul_course.tools.charts.draw_ratios': ( 'tools/charts.html#draw_ratios',
