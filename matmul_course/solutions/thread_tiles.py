@@ -380,7 +380,8 @@ write_the_patch = Exercise(
               "total[p, q] -> total[q, p]": "where all of the sums are set to zero"})
 
 # %% ../../nbs/solutions/16_thread_tiles.ipynb #sol-16-thread-tiles-026
-_CYCLES = dict(l1=1 / 32, lsu=8 / 16 + 2 / 32, shared=8 / 16 + 1 / 32, fp32=32 / 64)
+_CYCLES = {"L1": 1 / 32, "the load/store unit": 8 / 16 + 2 / 32,
+           "shared memory": 8 / 16 + 1 / 32, "the arithmetic": 32 / 64}
 
 QUESTIONS = Questions(
     loads_for_a_column=Question(
@@ -402,4 +403,4 @@ QUESTIONS = Questions(
         max(_CYCLES, key=_CYCLES.__getitem__),
         "The load/store unit takes all of these requests, shared memory only those of the first "
         "two kinds, and a multiply-add of a warp takes half a cycle of the arithmetic.",
-        choices=("dram", "l1", "lsu", "shared", "fp32")))
+        choices=tuple(_CYCLES)))
