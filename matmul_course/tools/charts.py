@@ -126,32 +126,29 @@ def draw_bounds(
     matplotlib, of the extra `course`."""
     if not bounds or not all(bounds.values()): raise ValueError(f"bounds: {bounds} is empty")
     from matplotlib.figure import Figure as Canvas
-    from matplotlib.lines import Line2D
     from matplotlib.ticker import EngFormatter
     fig, said = Canvas(figsize=(7.3, 1.3 + 0.62 * len(bounds)), layout="constrained"), []
     ax, kinds = fig.subplots(), [k for k in _RESOURCES if any(b.get(k) for b in bounds.values())]
+    lane = {kind: 0.8 * ((n + 0.5) / len(kinds) - 0.5) for n, kind in enumerate(kinds)}
+    for kind in kinds:
+        dots = [(b[kind], y + lane[kind]) for y, b in enumerate(bounds.values()) if b.get(kind)]
+        ax.plot(*zip(*dots), _RESOURCES[kind], ms=6, mec=INK, label=kind,
+                mfc=INK if kind == "measured" else PAPER)
     for y, (name, found) in enumerate(bounds.items()):
         key = max((k for k in found if k not in ("waves", "measured")), key=found.__getitem__)
-        seconds = found[key]
-        said.append(f"{name}: {key} {duration(seconds)}")
-        for n, kind in enumerate(kinds):
-            face = C_COLOR if kind == key else INK if kind == "measured" else PAPER
-            at = y + 0.8 * ((n + 0.5) / len(kinds) - 0.5)
-            if found.get(kind):
-                ax.plot(found[kind], at, _RESOURCES[kind], ms=9 if kind == key else 6,
-                        mec=INK, mfc=face)
-            if kind == key: ax.annotate(f"{key}, {duration(seconds)}", (seconds, at), (14, 0),
-                                        textcoords="offset points", va="center")
+        ax.plot(found[key], y + lane[key], _RESOURCES[key], ms=9, mec=INK, mfc=C_COLOR)
+        said.append(f"{name}: {key} {duration(found[key])}")
+        ax.annotate(f"{key}, {duration(found[key])}", (found[key], y + lane[key]), (14, 0),
+                    textcoords="offset points", va="center")
     ax.set(xscale="log", yticks=range(len(bounds)), yticklabels=[*bounds],
            ylim=(len(bounds) - 0.5, -0.5))
     if limits: ax.set_xlim(limits)
+    ax.minorticks_off()
     ax.xaxis.set_major_formatter(EngFormatter(unit="s"))
     for y in range(1, len(bounds)): ax.axhline(y - 0.5, color=LINE, lw=0.5)
     ax.grid(axis="x", color=LINE, alpha=0.25)
     ax.tick_params(colors=MUTED, labelcolor=INK)
     ax.spines[["top", "right", "left"]].set_visible(False)
-    marks = [Line2D([], [], ls="", marker=_RESOURCES[k], mec=INK,
-                    mfc=INK if k == "measured" else PAPER) for k in kinds]
-    fig.legend(marks, kinds, loc="outside lower left", ncols=8, frameon=False)
+    fig.legend(loc="outside lower left", ncols=8, frameon=False)
     fig.suptitle(title, x=0.01, ha="left", fontsize=10.5)
     return chart(fig, f"{title}. {'; '.join(said)}", note)

@@ -209,13 +209,15 @@ _UNDATED = dict(Date=None, Creator=None, Format=None, Type=None)
 def _saved(fig):
     "A matplotlib figure as one <svg>; text stays text, and no date or random id gets in."
     import matplotlib
-    fixed, out = {"svg.fonttype": "none", "svg.hashsalt": "matmul_course"}, StringIO()
+    fixed, out = {"svg.fonttype": "none", "svg.hashsalt": "matmul_course",
+                  "font.sans-serif": ["DejaVu Sans", "Verdana"]}, StringIO()
     with matplotlib.rc_context(fixed): fig.savefig(out, format="svg", metadata=_UNDATED)
     return _slim(out.getvalue()[out.getvalue().index("<svg"):])
 
 def _slim(svg):
-    "Without comments and indentation, and with coordinates to a hundredth of a point."
-    svg = re.sub(r"<!--.*?-->|(?<=>)\s+(?=<)|\s+(?=/>)", "", svg, flags=re.S)
+    "Without comments, indentation and names of groups, and with coordinates to 0.01 pt."
+    unused = r'<!--.*?-->|(?<=>)\s+(?=<)|\s+(?=/>)|(?<=<g) id="(?!figure)[^"]*"'
+    svg = re.sub(unused, "", svg, flags=re.S)
     return re.sub(r"\d+\.\d{3,}", lambda m: f"{float(m[0]):.2f}".rstrip("0").rstrip("."), svg)
 
 # %% ../../nbs/tools/figure.ipynb #tools-figure-052
