@@ -15,8 +15,8 @@ def found():
 
 EXERCISES = dict(found())
 SLOW = (
-    "shared_memory.rows_times_vector", "shared_memory.count_in_a_block", "thread_tiles.two_columns", "thread_tiles.write_the_patch",
-    "numba_dot.when_it_pays")
+    "shared_memory.rows_times_vector", "shared_memory.count_in_a_block", "shared_memory.turned_without_conflicts",
+    "thread_tiles.two_columns", "thread_tiles.write_the_patch", "numba_dot.when_it_pays")
 each = pytest.mark.parametrize("name", [pytest.param(n, marks=pytest.mark.slow) if n in SLOW else n for n in EXERCISES])
 
 @each
