@@ -422,10 +422,14 @@ def not_through_shared(a, out):
     out[j, i] = a[i, j]
 
 # %% ../../nbs/solutions/15_shared_memory.ipynb #sol-15-shared-memory-024f
-def _without_conflicts(kernel, grid, block, a, out):
-    "What came out; ValueError where a request takes two wavefronts or the tile is larger."
+def _in_a_tile(kernel, grid, block, a, out):
+    "What came out, races looked for; ValueError where the shared array is larger than the tile."
     room = 4 * 32 * 32                              # bytes; the rest of 48 KiB is asked for here
-    launch(kernel, grid, block, a, out, shared=48 * 1024 - room)
+    launch(kernel, grid, block, a, out, shared=48 * 1024 - room, check="races")
+    return out
+
+def _without_conflicts(kernel, grid, block, a, out):
+    "What came out; ValueError where a request takes two wavefronts."
     cost = profile(kernel, grid, block, a, out).wavefronts
     where, most = max(cost.items(), key=lambda item: item[1])
     if most > 1: raise ValueError(f"a {where[1]} of {where[0]} takes {most:.3g} wavefronts")
@@ -443,7 +447,8 @@ turned_without_conflicts = Exercise(
     _turn_cases, right=[by_xor, by_rotation],
     wrong=[as_it_stands, turned_at_the_store, swizzled_once, odd_rows_only, padded,
            not_through_shared],
-    ways=(*KERNEL, Way(_without_conflicts, writes_last=True)), seconds=SECONDS,
+    ways=(KERNEL[0], Way(_in_a_tile, writes_last=True, interruptible=False),
+          Way(_without_conflicts, writes_last=True)), seconds=SECONDS,
     hints=["In which bank is the number at (y, x)? It has to differ for all y of a column.",
            "`x ^ y` takes 32 different values for a given y, and for a given x.",
            "What was stored at `tile[y, x ^ y]` by thread (x, y) is loaded by thread (y, x)."],
