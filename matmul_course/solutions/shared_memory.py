@@ -7,9 +7,8 @@ __all__ = ['T', 'SECONDS', 'each_block_backwards', 'count_in_a_block', 'rows_tim
            'QUESTIONS', 'stored_and_fetched', 'stored_backwards', 'without_barrier', 'home_too_early', 'whole_blocks',
            'the_whole_array', 'nothing_shared', 'added_in_turn', 'one_looks_at_all', 'plus_equals', 'not_set_to_zero',
            'added_before_zero', 'stored_too_early', 'for_the_grid', 'tile_by_tile', 'filled_with_zeros',
-           'steps_of_the_grid', 'whole_tiles_only', 'one_barrier', 'used_too_early', 'sixteen', 'rows_only',
-           'each_for_itself', 'by_xor', 'by_rotation', 'as_it_stands', 'turned_at_the_store', 'swizzled_once',
-           'odd_rows_only', 'padded', 'not_through_shared']
+           'steps_of_the_grid', 'whole_tiles_only', 'one_barrier', 'used_too_early', 'rows_only', 'each_for_itself',
+           'by_xor', 'by_rotation', 'as_it_stands', 'padded', 'not_through_shared']
 
 # %% ../../nbs/solutions/15_shared_memory.ipynb #sol-15-shared-memory-003
 import numpy as np
@@ -285,20 +284,6 @@ def used_too_early(a, x, out):
     if i < out.size: out[i] = total
 
 @cuda.jit
-def sixteen(a, x, out):
-    "the tile has 16 numbers, as in the lesson, and a block of 4 threads fetches 4 of them"
-    s = cuda.shared.array(16, float32)
-    t, i = cuda.threadIdx.x, cuda.grid(1)
-    total = float32(0)
-    for first in range(0, x.size, 16):
-        if first + t < x.size: s[t] = x[first + t]
-        cuda.syncthreads()
-        if i < out.size:
-            for k in range(min(16, x.size - first)): total += a[i, first + k] * s[k]
-        cuda.syncthreads()
-    if i < out.size: out[i] = total
-
-@cuda.jit
 def rows_only(a, x, out):
     "threads without a row return at once; they are missing at the barriers, and fetch nothing"
     s = cuda.shared.array(T, float32)
@@ -341,7 +326,7 @@ rows_times_vector = Exercise(
     "thread one number of the tile, so that a block loads each number of `x` once. Any sizes, and "
     "threads to spare.",
     _vector_cases, right=[tile_by_tile, filled_with_zeros],
-    wrong=[steps_of_the_grid, whole_tiles_only, one_barrier, used_too_early, sixteen, rows_only,
+    wrong=[steps_of_the_grid, whole_tiles_only, one_barrier, used_too_early, rows_only,
            each_for_itself],
     ways=(*KERNEL, Way(_once_a_block, writes_last=True)), seconds=SECONDS,
     hints=["How many tiles does `x` have? Does that depend on the number of blocks?",
@@ -378,33 +363,6 @@ def as_it_stands(a, out):
     tile[y, x] = a[cuda.blockIdx.y * 32 + y, cuda.blockIdx.x * 32 + x]
     cuda.syncthreads()
     out[cuda.blockIdx.x * 32 + y, cuda.blockIdx.y * 32 + x] = tile[x, y]
-
-@cuda.jit
-def turned_at_the_store(a, out):
-    "the conflict has moved from the load to the store"
-    tile = cuda.shared.array((32, 32), float32)
-    x, y = cuda.threadIdx.x, cuda.threadIdx.y
-    tile[x, y] = a[cuda.blockIdx.y * 32 + y, cuda.blockIdx.x * 32 + x]
-    cuda.syncthreads()
-    out[cuda.blockIdx.x * 32 + y, cuda.blockIdx.y * 32 + x] = tile[y, x]
-
-@cuda.jit
-def swizzled_once(a, out):
-    "the numbers were permuted at the store, and looked for in their old places at the load"
-    tile = cuda.shared.array((32, 32), float32)
-    x, y = cuda.threadIdx.x, cuda.threadIdx.y
-    tile[y, x ^ y] = a[cuda.blockIdx.y * 32 + y, cuda.blockIdx.x * 32 + x]
-    cuda.syncthreads()
-    out[cuda.blockIdx.x * 32 + y, cuda.blockIdx.y * 32 + x] = tile[x, y]
-
-@cuda.jit
-def odd_rows_only(a, out):
-    "only odd rows were permuted, so that a column still meets two banks and no more"
-    tile = cuda.shared.array((32, 32), float32)
-    x, y = cuda.threadIdx.x, cuda.threadIdx.y
-    tile[y, x ^ (y % 2)] = a[cuda.blockIdx.y * 32 + y, cuda.blockIdx.x * 32 + x]
-    cuda.syncthreads()
-    out[cuda.blockIdx.x * 32 + y, cuda.blockIdx.y * 32 + x] = tile[x, y ^ (x % 2)]
 
 @cuda.jit
 def padded(a, out):
@@ -445,8 +403,7 @@ turned_without_conflicts = Exercise(
     "one shared array of 32 by 32 float32 and no larger, so that no request, to whichever memory, "
     "takes more than one wavefront. `a` is (64, 96), the launch `[(3, 2), (32, 32)]`.",
     _turn_cases, right=[by_xor, by_rotation],
-    wrong=[as_it_stands, turned_at_the_store, swizzled_once, odd_rows_only, padded,
-           not_through_shared],
+    wrong=[as_it_stands, padded, not_through_shared],
     ways=(KERNEL[0], Way(_in_a_tile, writes_last=True, interruptible=False),
           Way(_without_conflicts, writes_last=True)), seconds=SECONDS,
     hints=["In which bank is the number at (y, x)? It has to differ for all y of a column.",
