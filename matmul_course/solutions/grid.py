@@ -16,42 +16,42 @@ from ..app.predictions import Question, Questions
 from ..grid import ceil_div
 
 # %% ../../nbs/solutions/11_grid.ipynb #sol-11-grid-005
-def turned(grid, a, out):
-    i, j = grid
+def turned(position, a, out):
+    i, j = position
     if i < a.shape[0] and j < a.shape[1]: out[j, i] = a[i, j]
 
-def turned_from_outside(grid, a, out):
-    j, i = grid
+def turned_from_outside(position, a, out):
+    j, i = position
     if j >= out.shape[1] or i >= out.shape[0]: return
     out[i, j] = a[j, i]
 
 # %% ../../nbs/solutions/11_grid.ipynb #sol-11-grid-007
-def unguarded(grid, a, out):
+def unguarded(position, a, out):
     "there is no guard, and positions outside of `a` are used"
-    i, j = grid
+    i, j = position
     out[j, i] = a[i, j]
 
-def half_guarded(grid, a, out):
+def half_guarded(position, a, out):
     "the guard has `or` where it needs `and`"
-    i, j = grid
+    i, j = position
     if i < a.shape[0] or j < a.shape[1]: out[j, i] = a[i, j]
 
-def one_too_far(grid, a, out):
-    "the guard has `<=`; index `a.shape[0]` is one behind the last row"
-    i, j = grid
+def one_too_far(position, a, out):
+    "the guard has `<=`; index `a.shape[0]` is one past the last row"
+    i, j = position
     if i <= a.shape[0] and j <= a.shape[1]: out[j, i] = a[i, j]
 
-def guarded_by_out(grid, a, out):
+def guarded_by_out(position, a, out):
     "the guard compares i and j with the sizes of `out`, whose rows are the columns of `a`"
-    i, j = grid
+    i, j = position
     if i < out.shape[0] and j < out.shape[1]: out[j, i] = a[i, j]
 
-def copied(grid, a, out):
+def copied(position, a, out):
     "nothing was turned: `out[i, j]` was written"
-    i, j = grid
+    i, j = position
     if i < a.shape[0] and j < a.shape[1]: out[i, j] = a[i, j]
 
-def all_at_once(grid, a, out):
+def all_at_once(position, a, out):
     "each call wrote all of `out`, where a kernel writes its own number"
     out[...] = a.T
 
@@ -79,7 +79,7 @@ turn = Exercise(
     wrong=[unguarded, half_guarded, one_too_far, guarded_by_out, copied, all_at_once],
     ways=(Way(_launched, writes_last=True),),
     hints=["Which entry of `out` belongs to position (i, j)?",
-           "`i, j = grid`, then a guard against the shape of `a`, then one assignment."],
+           "`i, j = position`, then a guard against the shape of `a`, then one assignment."],
     solution="11_grid.ipynb#Turn-a-matrix")
 
 # %% ../../nbs/solutions/11_grid.ipynb #sol-11-grid-012
