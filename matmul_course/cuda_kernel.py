@@ -15,10 +15,10 @@ from .app.ladder import rung
 # %% ../nbs/12_cuda_kernel.ipynb #12-cuda-kernel-048
 @cuda.jit
 def matmul_kernel(a, b, c):
-    "One entry of C for each thread; threadIdx.x runs along the rows."
+    "One entry of C for each thread: x is the row of C, and y is its column."
     i, j = cuda.grid(2)
     if i < c.shape[0] and j < c.shape[1]:
-        tmp = c.dtype.type(0)                       # a plain 0. would carry the sum in float64
+        tmp = c.dtype.type(0)           # a plain 0. would make the sum a float64
         for k in range(a.shape[1]): tmp += a[i, k] * b[k, j]
         c[i, j] = tmp
 
@@ -31,7 +31,7 @@ def matmul_cuda(
 ) -> np.ndarray: # Product, (M, N)
     "`a @ b` on the GPU, one thread for each entry. ValueError where the shapes do not fit."
     (M, K), N = a.shape, b.shape[1]
-    if 0 in (M, K, N): return np.zeros((M, N), a.dtype)         # nothing to launch
+    if 0 in (M, K, N): return np.zeros((M, N), a.dtype)    # nothing to launch
     c = cuda.device_array((M, N), a.dtype)
     matmul_kernel[(ceil_div(M, 16), ceil_div(N, 16)), (16, 16)](*map(_to_device, (a, b)), c)
     return c.copy_to_host()

@@ -217,15 +217,15 @@ def _launch_cases():
         yield Case(f"C ({M}, {N})", (M, N), "no objection")
 
 launch_for = Exercise(
-    "**A launch that is taken.** C is (M, N), x runs along its columns, and each entry has a "
-    "thread of its own. Return `grid, block`, each of them `(x, y)`, for any C up to two million "
-    "rows. No block may be without an entry of C. A GPU takes 1,024 threads a block at most, and "
-    "65,535 blocks along y.",
+    "**A launch that a GPU accepts.** C is (M, N), x is the column of an entry and y its row, and "
+    "each entry has a thread of its own. Return `grid, block`, each of them `(x, y)`, for any C up "
+    "to two million rows. No block may be without an entry of C. A GPU takes at most 1,024 threads "
+    "per block, and at most 65,535 blocks along y.",
     _launch_cases, right=[flat_blocks, squares, as_tall_as_needed],
     wrong=[one_block, sixteen_rows, rounded_down, one_more, rows_along_x], ways=(Way(_objections),),
     hints=["How many rows must a block have, if 65,535 of them are to cover two million?",
            "Choose a block of 1,024 threads, and `ceil_div` gives the grid: x from N, y from M."],
-    solution="12_cuda_kernel.ipynb#A-launch-that-is-taken")
+    solution="12_cuda_kernel.ipynb#A-launch-that-a-GPU-accepts")
 
 # %% ../../nbs/solutions/12_cuda_kernel.ipynb #sol-12-cuda-kernel-026
 def waits_twice(launch, synchronize, clock):
