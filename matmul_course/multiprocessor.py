@@ -14,8 +14,9 @@ def warps_to_hide(
     work: int = 1,       # Instructions that a warp issues for each load, the load among them
     schedulers: int = 4, # Of the SM
 ) -> int: # Warps
-    """The fewest warps with which every scheduler of an SM can issue an instruction in every cycle,
-    where each warp waits for each of its loads. ValueError for a number below 1."""
+    """The fewest warps with which every scheduler of an SM can issue an instruction in
+    every cycle, where each warp waits for each of its loads. ValueError for a number
+    below 1."""
     for name, n in dict(latency=latency, work=work, schedulers=schedulers).items():
         as_whole(name, n, 1)
     return schedulers * -(-(latency + work - 1) // work)
