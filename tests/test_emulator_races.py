@@ -8,7 +8,6 @@ from matmul_course.emulator.host import Cuda
 from matmul_course.profiler import profile
 
 cuda = Cuda()
-PAIR = np.dtype([("a", np.float32), ("b", np.float32)])
 LANES, WARPS, BLOCKS, NONE = "within a warp", "between warps", "between blocks", None
 HALVE = ["while n > 0:", "    if t < n: s[t] += s[t + n]"]
 STEP = ["for k in range(4):", "    s[t] = x[64 * (k % 2) + t]", "    cuda.syncthreads()", "    y[t] += s[63 - t]"]
@@ -130,6 +129,28 @@ def test_the_profile_lists_the_same(name):
 def test_a_profile_counts_what_a_slice_stores():
     p = profile(define(["x[2 * t:2 * t + 2] = 1", "w[t] = 1"]), 1, 64, *arguments(), shared=8)
     assert p.stores == dict(x=128, w=256) and not p.loads
+
+PAIR = np.dtype([("a", np.float32), ("b", np.float32)])
+
+@pytest.mark.parametrize("line, answer, loads, stores", [
+    ("p[t].a = 1", NONE, 0, 64), ("p[t]['a'] += 1", NONE, 64, 64), ("p[0].a = t", LANES, 0, 64), ("p[t % 32].b += 1", WARPS, 64, 64),
+    ("if t == 0: p[0].a = 1\n    else: p[0].b = t", LANES, 0, 64), ("y[t] = p[0].a", NONE, 64, 0)])
+def test_a_field_is_stored_and_loaded_as_its_whole_record(line, answer, loads, stores):
+    file = f"<record {line}>"
+    text = f"def k(p, y):\n    t = cuda.threadIdx.x\n    {line}\n"
+    linecache.cache[file], env = (len(text), None, text.splitlines(True), file), dict(cuda=cuda)
+    exec(compile(text, file, "exec"), env)
+    p = profile(env["k"], 1, 64, np.zeros(64, PAIR), np.zeros(64))
+    assert (p.loads.get("p", 0), p.stores.get("p", 0), {race.kind for race in p.races} or {NONE}) == (loads, stores, {answer})
+    if not answer: return launch(env["k"], 1, 64, np.zeros(64, PAIR), np.zeros(64), check="races")
+    with pytest.raises(RaceError, match=f"a race {answer}"): launch(env["k"], 1, 64, np.zeros(64, PAIR), np.zeros(64), check="races")
+
+def test_a_store_through_the_name_of_a_record_is_refused():
+    def through_a_name(p):
+        r = p[0]
+        r.a = 1
+    launch(through_a_name, 1, 1, np.zeros(1, PAIR))
+    with pytest.raises(Unsupported, match="follow a store to a\\[i\\].x"): launch(through_a_name, 1, 1, np.zeros(1, PAIR), check="races")
 
 @pytest.mark.parametrize("over", ["v in s", "v in w[t]", "v, u in zip(s, s)", "i, v in enumerate(s)"])
 def test_a_loop_over_elements_is_refused(over):

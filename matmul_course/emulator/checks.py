@@ -121,14 +121,13 @@ class Check(ast.NodeTransformer):
         "Note the line of an access and its array; the number under which errors name them."
         self.sites.append((node.lineno, name))
         return len(self.sites)
-    def visit_Subscript(self, node: ast.Subscript) -> ast.AST:
-        "An element that is read or written, with the check around its index."
-        return self.subscript(node, LOAD if isinstance(node.ctx, ast.Load) else STORE)
+    def visit_Subscript(self, node: ast.Subscript | ast.Attribute) -> Any:
+        "An element or a field of one, read or written, with the check around its index."
+        return self.access(node, LOAD if isinstance(node.ctx, ast.Load) else STORE)
+    visit_Attribute = visit_Subscript
     def visit_AugAssign(self, node: ast.AugAssign) -> ast.AST:
         "A statement such as `c[i] += x`, which reads and writes one element with one check."
-        node.value = self.visit(node.value)
-        if isinstance(node.target, ast.Subscript):
-            node.target = self.subscript(node.target, UPDATE)
+        node.value, node.target = self.visit(node.value), self.access(node.target, UPDATE)
         return node
     def visit_Call(self, node: ast.Call) -> ast.AST:
         "A call, with the check around the index of an atomic operation."
@@ -156,15 +155,20 @@ class Check(ast.NodeTransformer):
         ends = [node.lower, node.upper, node.step][:3 if node.step else 2]
         given = [self.visit(end) if end else ast.Constant(None) for end in ends]
         return call_of("slice", given, node)
-    def subscript(self, node: ast.Subscript, kind: int) -> Any:
+    def access(self, node: ast.expr, kind: int) -> Any:
         "`node` with the check around its index. `kind` is what the access does, such as LOAD."
-        array, index, name = node.value, node.slice, shown(self.unit, node.value)
+        if not isinstance(node, ast.Subscript | ast.Attribute): return self.visit(node)
+        array, name = node.value, shown(self.unit, node.value)
         if isinstance(array, ast.Attribute) and array.attr in ("shape", "strides"): return node
-        if self.is_part(array, index): return self.generic_visit(node)
-        if holds(array, ast.Call):
+        part = isinstance(node, ast.Attribute) or self.is_part(array, node.slice)
+        if part and kind != LOAD and self.watch and isinstance(array, ast.Name):
+            self.unit.refuse(node, "races and profiles follow a store to a[i].x, not one to r.x")
+        if not part and holds(array, ast.Call):
             self.unit.refuse(node, "give the result of a call a name before indexing it")
-        node.value = self.visit(array)
-        node.slice = self.checked(node.value, self.visit(index), node, kind, name)
+        node.value = self.access(array, kind if part else LOAD)
+        if isinstance(node, ast.Attribute): return node
+        node.slice = self.visit(node.slice)
+        if not part: node.slice = self.checked(node.value, node.slice, node, kind, name)
         return node
     def checked(self, array: ast.expr, index: ast.expr, at: ast.expr, kind: int, name: str) -> Any:
         "The index in a call that checks it, or tells a Watch of it. `name` is that of the array."
