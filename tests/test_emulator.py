@@ -91,6 +91,16 @@ def test_every_index_is_checked(line, shape, said):
     assert said in str(error.value) and f"k, line {2 + len(lines)}, block (0, 0, 0), thread (" in str(error.value)
     assert lines[-1] in str(error.value)
 
+PAIR = np.dtype([("a", np.float32), ("float16_b", np.float32)])
+
+@pytest.mark.parametrize("line", ["x[t].a = 1", "x[t].a += 1", "x[t]['a'] += 1", "y[0] = x[t].float16_b"])
+def test_the_index_before_a_field_is_checked(line):
+    "Behind the end of `x` there is memory that belongs to nobody else; a field may have any name."
+    memory, kernel = np.zeros(100, PAIR), body(line, args="x, y")
+    with pytest.raises(IndexError, match="index 3 on axis 0 of x, which has 3"): launch(kernel, 1, 4, memory[:3], np.zeros(1))
+    launch(kernel, 1, 4, memory[:4], np.zeros(1))
+    assert memory[3]["a"] == ("=" in line and "y" not in line) and (memory[4:]["a"] == 0).all()
+
 def test_an_index_in_a_device_function_is_checked():
     @cuda.jit(device=True)
     def inner(a, i): return a[i]
@@ -358,6 +368,18 @@ def test_a_changed_global_is_seen_in_the_same_process():
     kernel.__globals__["FACTOR"] = 2
     launch(kernel, 1, 1, x)
     assert x[0] == 2
+
+def test_a_method_of_a_global_array_is_no_change_of_it():
+    "`W.sum` and `W.T` are new objects each time, and the kernel is compiled once all the same."
+    env = dict(W=np.arange(4.))
+    kernel, x = cuda.jit(define("def k(x):\n    x[0] = W.sum() + W.T[1]\n", **env)), np.zeros(1)
+    kernel[1, 1](x)
+    [first] = kernel.compiled.values()
+    kernel[1, 1](x)
+    assert x[0] == 7 and [*kernel.compiled.values()] == [first]
+    kernel.py_func.__globals__["W"] = np.ones(4)
+    kernel[1, 1](x)
+    assert x[0] == 5
 
 # ---- which cuda
 def test_the_setting_is_read():

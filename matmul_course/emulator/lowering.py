@@ -152,8 +152,11 @@ class _Names:
         "Note the globals that the compiled kernel depends on, with what they stand for now."
         names = [n for n in under(self.tree.body) if isinstance(n, (ast.Name, ast.Attribute))]
         texts = {ast.unparse(n) for n in names if self.path(n) is None}
-        self.unit.reads += [(self.source.fn, text, current_value(self.source.fn, text))
-                            for text in sorted(texts) if text.split(".")[0] in self.env]
+        now = {text: current_value(self.source.fn, text) for text in texts}
+        # what an array gives, such as W.sum, is made anew each time; the array itself is noted
+        self.unit.reads += [(self.source.fn, text, now[text]) for text in sorted(texts)
+                            if text.split(".")[0] in self.env
+                            and not isinstance(now.get(text.rpartition(".")[0]), np.ndarray)]
     def visit_Name(self, node):
         name = node.id
         if name in self.arguments: return copy.deepcopy(self.arguments[name])

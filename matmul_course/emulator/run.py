@@ -6,7 +6,7 @@
 __all__ = ['contiguous', 'Kernel', 'as_kernel', 'report', 'on_threads', 'ready', 'launch']
 
 # %% ../../nbs/emulator/13_run.ipynb #emulator-13-run-003
-import math, os, threading
+import math, os, re, threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import suppress
@@ -72,7 +72,8 @@ def _type_of(x, name):
     "Numba's type of an argument. Raises TypeError if it has none, as for '>f4'."
     try: kind = typeof(x)
     except (NumbaError, ValueError) as e: raise TypeError(f"{name}: {e}") from None
-    if "float16" not in str(kind): return kind                   # a record's field may be one
+    # a record's field may be one, and its text has the name of each field before its type
+    if not re.search(r"\bfloat16\b(?!\[type=)", str(kind)): return kind
     raise TypeError(f"{name}: Numba has no float16 on a CPU; use float32")
 
 def _copied_apart(args, passed):

@@ -166,7 +166,8 @@ def visible(fn: FunctionType) -> dict[str, Any]:
 def current_value(fn: FunctionType, dotted: str) -> Any:
     "What a global of a function, or an attribute of one such as `Config.TILE`, stands for now."
     name, *rest = dotted.split(".")
-    value = visible(fn).get(name)
+    cells = dict(zip(fn.__code__.co_freevars, fn.__closure__ or ()))
+    value = cells[name].cell_contents if name in cells else fn.__globals__.get(name)
     for attribute in rest: value = getattr(value, attribute, None)
     return value
 
