@@ -1,5 +1,5 @@
 "What is kept on disk never hurts: damaged, full, read-only or another user's, a kernel is compiled as if there were nothing."
-import linecache, os
+import ast, linecache, os
 from enum import Enum, IntEnum
 from pathlib import Path
 import numpy as np, pytest
@@ -116,3 +116,9 @@ def test_the_profilers_own_functions_are_not_stale(tmp_path, monkeypatch):
     before = light_jit(distinct.py_func).py_func.__qualname__
     monkeypatch.setattr(races, "__file__", str(edited))
     assert name in before and light_jit(distinct.py_func).py_func.__qualname__ != before
+
+def test_the_profilers_functions_notice_each_module_that_they_take_something_from():
+    from matmul_course.profiler import count, warp
+    tree = ast.parse(Path(count.__file__).read_text(encoding="utf-8"))
+    taken = {node.module.split(".")[-1] for node in tree.body if isinstance(node, ast.ImportFrom) and node.level}
+    assert taken == {"checks", "races", "follow", "trace", "warp"} == {module.__name__.split(".")[-1] for module in warp._USES}

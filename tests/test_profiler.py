@@ -252,6 +252,15 @@ def test_an_update_counts_in_the_type_of_its_result(step, flop64):
     p = profile(kernel, 1, 32, np.ones(32, np.float32))
     assert (p.flop, p.flop64) == ((0, 0) if flop64 is None else (32, flop64))
 
+def test_the_target_of_an_update_is_evaluated_once():
+    "Also in a field of a record, and with an index that is itself loaded."
+    kernel = define("def kernel(p, x, i):\n    t = cuda.threadIdx.x\n    p[i[t]].a += float32(1)\n    p[t]['b'] *= float32(2)\n"
+                    "    x[i[t]] += float32(3)\n")
+    records, x = np.ones(32, [("a", np.float32), ("b", np.float64)]), np.ones(32, np.float32)
+    p = profile(kernel, 1, 32, records, x, np.arange(32))
+    assert (p.loads, p.stores) == (dict(p=64, x=32, i=64), dict(p=64, x=32)) and (p.flop, p.flop64) == (96, 32)
+    assert (records["a"] == 2).all() and (records["b"] == 2).all() and (x == 4).all()
+
 def test_named_blocks():
     kernel, arrays = define(NAIVE.format("c, r")), matrices(16, 4, 16)
     p = profile(kernel, (2, 2), (8, 8), *arrays.values(), blocks=[(0, 0), (1, 1)])

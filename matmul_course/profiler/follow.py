@@ -44,14 +44,21 @@ class _Conditions:
         return node
     visit_IfExp = visit_If
 
+def _without_indices(target):
+    "The text of what `target` is an element of: an array, or the same field of all its records."
+    held = _without_indices(target.value) if hasattr(target, "value") else ast.unparse(target)
+    if isinstance(target, ast.Attribute): return f"{held}.{target.attr}"
+    is_part = isinstance(getattr(target, "slice", None), ast.Constant | ast.UnaryOp)
+    return f"{held}[{ast.unparse(target.slice)}]" if is_part else held
+
 class _Arithmetic:
     "A note at each result of + - * /."
     def visit_BinOp(self, node):
         self.generic_visit(node)
         return self.counted(node, node.op)
     def visit_AugAssign(self, node):
-        into = node.target.value if isinstance(node.target, ast.Subscript) else node.target
-        node.value = self.counted(self.visit(node.value), node.op, f", {ast.unparse(into)}")
+        value = self.visit(node.value)
+        node.value = self.counted(value, node.op, f", {_without_indices(node.target)}")
         return node
     def counted(self, value, op, into=""):
         if not isinstance(op, _ARITHMETIC): return value

@@ -12,13 +12,13 @@ from functools import partial
 from typing import Any
 from numba import njit
 from ..emulator import checks, races
-from . import follow
+from . import follow, trace
 from ..tools.native import cached_njit
 
 # %% ../../nbs/profiler/2_warp.ipynb #profiler-2-warp-006
 SECTOR = 32 # bytes: the least that global memory moves
 
-_USES = races, checks, follow, sys.modules[__name__] # an edit of these is noticed
+_USES = races, checks, follow, trace, sys.modules[__name__] # an edit of these is noticed
 
 def light_jit(fn: Callable) -> Any:
     """Compile a function that makes no array, without reference counts. In a module the machine
