@@ -52,6 +52,10 @@ def test_a_part_out_of_the_way_belongs_to_its_loop():
                     ".L_x_2:", "FADD R0, R0, R1", "BRA `(.L_x_1)")
     assert loop.counts == {"FFMA": 1, "BRA": 3, "FADD": 1}
 
+def test_a_label_that_nothing_leads_to_is_no_loop():
+    "The line before the second label runs on into it, and nothing leads back to that line."
+    assert loops("EXIT", ".L_x_0:", "FFMA R0, R1, R2, R0", ".L_x_1:", "FADD R0, R0, R1") == []
+
 def test_a_loop_that_a_call_leaves():
     "On sm_80 the way out can be a CALL to a label, and the line behind it is not reached otherwise."
     (loop,) = loops(".L_x_0:", "FFMA R0, R1, R2, R0", "@!P1 CALL.REL.NOINC `(.L_x_1)", "BRA `(.L_x_0)",

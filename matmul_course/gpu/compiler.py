@@ -168,7 +168,8 @@ def _loops(sass):
     for head in (n for n, line in enumerate(lines) if line[0] == "."):
         for tail in before[head]:
             body = _between(head, tail, before)
-            if all(lines[n][0] in " ." for n in body):      # no function's entry, which is a name
+            comes_again = any(head in before[n] for n in body)
+            if comes_again and all(lines[n][0] in " ." for n in body):     # no function's entry
                 bodies.setdefault(head, set()).update(body)
     inner = (body for body in bodies.values() if not any(b < body for b in bodies.values()))
     return [Loop(tuple(lines[n] for n in sorted(body))) for body in inner]
