@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from html import escape
 from typing import Any
 from fastcore.basics import groupby
-from .bounds import GPUS
+from .bounds import GPUS, binds
 from .count import MOST_OUTSIDE
 from .warp import SECTOR
 from ..tools.figure import (
@@ -28,10 +28,8 @@ def _bytes_text(n):
 
 def _limit(profile, gpu, fullest=", on the fullest SM"):
     "What gives the largest bound; for `waves`, the resource that the fullest multiprocessor lacks."
-    key, found = profile.limited_by(gpu), profile.bounds(gpu)
-    if key != "waves": return key
-    of_sms = {k: found[k] for k in found if k not in ("dram", "waves")}
-    return max(of_sms, key=of_sms.get) + fullest
+    key, resource = binds(profile.bounds(gpu))
+    return resource + fullest * (key != resource)
 
 def _totals(profile):
     "What the whole launch did, as (what, how much)."

@@ -15,7 +15,7 @@ from ..emulator.races import between
 from ..emulator.source import plain
 from ..emulator.simple import position
 from ..emulator.lowering import shown
-from .bounds import GPU, Work, gpu_named
+from .bounds import GPU, Work, binds, gpu_named
 from .report import draw_request, report_page, report_text
 from .count import MOST_OUTSIDE, Counted
 from .sample import Block, Run, alike, touched
@@ -78,8 +78,7 @@ class KernelProfile:
         return max(self.bounds(gpu).values())
     def limited_by(self, gpu: GPU | str) -> str:
         "The key of the largest of `bounds`."
-        found = self.bounds(gpu)
-        return max(found, key=found.__getitem__)
+        return binds(self.bounds(gpu))[0]
     def picture(self, line: int | None = None, array: str | None = None) -> Figure:
         """The addresses that a warp touches in one request of a line of the source and of the
         array of that name. Without them, it is the request that costs the most. Raises ValueError
