@@ -1,7 +1,8 @@
 "The command `hardware` on a machine without a card: a device that is described by hand, a clock that is told, and a stand-in for `ncu`."
 import json, os, sys
+from dataclasses import replace
 from types import SimpleNamespace
-import pytest
+import numpy as np, pytest
 from matmul_course.app import hardware as h
 from matmul_course.gpu.choice import cuda
 from matmul_course.gpu.compiler import COMPILER, compile_kernel, installed
@@ -31,10 +32,10 @@ def ncu(tmp_path, monkeypatch):
         start.chmod(0o755)
     return put
 
-def measured(tmp_path, capsys, device=A100, seconds=1e-3, shapes=()):
-    "What is written and what is printed, where every run takes that long."
+def measured(tmp_path, capsys, device=A100, seconds=(1e-3,) * 3, shapes=()):
+    "What is written and what is printed, where the runs of each launch take that long."
     out = tmp_path/"the result.json"
-    h.hardware(out, device, lambda launch: [seconds] * 3, shapes, N)
+    h.hardware(out, device, lambda launch: seconds, shapes, N)
     assert [f.name for f in tmp_path.iterdir() if f.is_file()] == [out.name]
     return json.loads(out.read_text(encoding="utf-8")), capsys.readouterr().out
 
@@ -43,11 +44,12 @@ def test_counters_are_held_against_the_model(tmp_path, capsys, ncu):
     ncu(f"import runpy; runpy.run_path({str(REPORT.with_name('stand_in_ncu.py'))!r}, run_name='__main__')")
     found, said = measured(tmp_path, capsys)
     rows = {r["name"]: r for r in found["kernels"]}
-    assert found["notes"] == [] and len(rows) == 10 and all(r["counters"].keys() == set(h.COUNTERS) for r in rows.values())
+    assert found["notes"] == [] and len(rows) == 10 and all(r["counters"].keys() == set(h.PREDICTED) for r in rows.values())
     assert [name for name, r in rows.items() if r["off"]] == ["8 bytes"]
     assert rows["8 bytes"]["off"] == [f"{h.WAVEFRONTS[0]} 2,048, not 1,024"]
     assert said.count("OFF") == 1 and f"OFF: {h.WAVEFRONTS[0]}" in said
-    assert rows["copy"]["counters"]["dram__bytes_read.sum"] == rows["copy"]["bytes_touched"] == 8 * N
+    assert rows["copy"]["counters"][h.SECTORS] == 4 * N / 32 and rows["empty"]["counters"][h.SECTORS] is None
+    assert found["versions"].keys() >= {"Python", "numba", "numpy"}
 
 @pytest.mark.parametrize("source, note", [
     ("print('==ERROR== ERR_NVGPUCTRPERM - The user does not have permission to access NVIDIA GPU Performance Counters')",
@@ -68,7 +70,7 @@ def test_a_profiler_that_hangs_is_left(ncu):
 
 def test_a_run_that_beats_its_bound_is_marked(tmp_path, capsys, ncu):
     "A copy of 8 N bytes takes an A100 84 ns. The empty kernel has no bound, and the bounds of the copy in L2 leave DRAM out."
-    found, said = measured(tmp_path, capsys, seconds=50e-9)
+    found, said = measured(tmp_path, capsys, seconds=(1e-3, 50e-9, 1e-3))         # one fast run is enough
     rows = {r["name"]: r for r in found["kernels"]}
     assert rows["copy"]["limited_by"] == "dram" and rows["copy"]["bound"] == pytest.approx(8 * N / 1555.2e9)
     assert rows["copy"]["off"] == ["faster than its bound"] and rows["copy in L2"]["bounds"]["dram"] == 0
@@ -80,13 +82,22 @@ def test_each_rung_is_found_and_a_wrong_one_is_named(tmp_path, capsys, ncu, monk
     names = [f"{r.name} 33x40x17" for r in h.rungs().values() if r.device == "cuda"]
     assert [r["name"] for r in found["kernels"]][10:] == names and len(names) >= 4
     assert all(r["right"] and r["bound"] > 0 for r in found["kernels"][1:])
-    real = h.to_numpy
-    monkeypatch.setattr(h, "to_numpy", lambda x: real(x) * (2 if x.shape == (33, 17) else 1))
-    assert not any(launch.right for launch in [*h.launches([(33, 40, 17)], N, M)][10:])
 
-def test_a_card_that_says_too_little_has_times_and_no_bounds(tmp_path, capsys, ncu):
-    found, said = measured(tmp_path, capsys, SimpleNamespace(name="NVIDIA X", compute_capability=(99, 0)))
-    assert found["gpu"] is None and "There are no bounds" in found["notes"][0] and "NVIDIA X" in said
+@pytest.mark.parametrize("spoilt", [lambda c: 2 * c, lambda c: c[:1], lambda c: c.astype(np.float64)])
+def test_a_product_of_wrong_numbers_shape_or_dtype_is_wrong(spoilt, monkeypatch):
+    "The first row stands for all of them in a shape that broadcasts against the right one."
+    right = h.rungs()["cuda"]
+    wrong = {"cuda": replace(right, fn=lambda a, b: spoilt(right.fn(a, b)), takes="numpy")}
+    monkeypatch.setattr(h, "rungs", lambda: wrong)
+    monkeypatch.setattr(h, "workload", lambda *shape: (np.ones((33, 40), np.float32), np.ones((40, 17), np.float32)))
+    assert [launch.right for launch in h.launches([(33, 40, 17)], N, M)][10:] == [False]
+    monkeypatch.setattr(h, "rungs", lambda: {"cuda": replace(right, takes="numpy")})
+    assert [launch.right for launch in h.launches([(33, 40, 17)], N, M)][10:] == [True]
+
+@pytest.mark.parametrize("cc, reason", [((99, 0), "no GPU of the architecture sm_990"), ((8, 0), "driver does not tell")])
+def test_a_card_that_is_not_known_has_times_and_a_reason(tmp_path, capsys, ncu, cc, reason):
+    found, said = measured(tmp_path, capsys, SimpleNamespace(name="NVIDIA X", compute_capability=cc))
+    assert found["gpu"] is None and reason in found["notes"][0] and found["notes"][0] in said and "NVIDIA X" in said
     assert all(r["bounds"] == {} and r["bound"] == 0 and r["off"] == [] for r in found["kernels"])
 
 CARDS = {"T4": ((7, 5), 40, 1_590_000, 5_001_000, 256), "A100": ((8, 0), 108, 1_410_000, 1_215_000, 5120),
@@ -105,6 +116,7 @@ def test_what_cannot_be_written_is_refused_before_anything_runs(tmp_path):
     (tmp_path/"mine.json").write_text("mine", encoding="utf-8")
     for out, error, says in ((tmp_path/"mine.json", FileExistsError, "is there already"), (tmp_path, FileExistsError, "is there already"),
                              (tmp_path/"mine.json"/"x", OSError, "cannot be written"),
+                             (tmp_path/"no folder"/"x", OSError, "cannot be written"),
                              (tmp_path/("x" * 300), OSError, "cannot be written|name too long")):
         with pytest.raises(error, match=says): h.hardware(out, A100, never)
     assert [(f.name, f.read_text(encoding="utf-8")) for f in tmp_path.iterdir()] == [("mine.json", "mine")]
