@@ -6,6 +6,7 @@
 __all__ = ['warps_to_hide']
 
 # %% ../nbs/13_multiprocessor.ipynb #13-multiprocessor-003
+from .grid import ceil_div
 from .tools.arguments import as_whole
 
 # %% ../nbs/13_multiprocessor.ipynb #13-multiprocessor-049
@@ -19,4 +20,4 @@ def warps_to_hide(
     below 1."""
     for name, n in dict(latency=latency, work=work, schedulers=schedulers).items():
         as_whole(name, n, 1)
-    return schedulers * -(-(latency + work - 1) // work)
+    return schedulers * ceil_div(latency + work - 1, work)
