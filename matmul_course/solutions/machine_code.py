@@ -6,7 +6,7 @@
 __all__ = ['PTX', 'count_fma', 'stay_narrow', 'what_limits', 'QUESTIONS', 'line_by_line', 'by_pattern', 'any_mention',
            'no_conditions', 'one_kind', 'only_rn', 'names_of_sass', 'converted_first', 'from_the_array', 'wide_zero',
            'divided_by_a_size', 'wide_half', 'narrow_at_the_end', 'without_the_half', 'least_of_four',
-           'sorted_by_count', 'the_largest', 'registers_of_a_warp', 'without_lots', 'without_quarters', 'any_size',
+           'sorted_by_count', 'the_largest', 'registers_of_a_warp', 'without_units', 'without_quarters', 'any_size',
            'without_blocks', 'all_of_the_shared']
 
 # %% ../../nbs/solutions/18_machine_code.ipynb #sol-18-machine-code-003
@@ -194,8 +194,8 @@ def registers_of_a_warp(registers, threads, shared):
     fit = _fit_by(registers, threads, shared)
     return _smallest(fit | dict(registers=65536 // (-(-registers * 32 // 256) * 256)))
 
-def without_lots(registers, threads, shared):
-    "the registers of a warp were not rounded up to a lot of 256"
+def without_units(registers, threads, shared):
+    "the registers of a warp were not rounded up to a unit of 256"
     fit = _fit_by(registers, threads, shared)
     return _smallest(fit | dict(registers=65536 // 4 // (registers * 32) * 4 * 32 // threads))
 
@@ -206,7 +206,7 @@ def without_quarters(registers, threads, shared):
     return _smallest(fit | dict(registers=65536 // (threads // 32 * per_warp)))
 
 def any_size(registers, threads, shared):
-    "the shared memory of a block was not rounded up to a lot of 128 bytes"
+    "the shared memory of a block was not rounded up to a unit of 128 bytes"
     fit = _fit_by(registers, threads, shared)
     return _smallest(fit | dict(shared=164 * 1024 // (shared + 1024)))
 
@@ -231,24 +231,24 @@ def _limit_cases():
             (168, 64, 10_000, "registers", 6), (24, 128, 10_000, "shared", 15),
             (40, 96, 0, "registers", 16), (16, 32, 10_166, "shared", 14),
             (24, 32, 11_904, "shared", 12)):
-        yield Case("{} registers a thread, {} threads, {:,} bytes".format(*block), tuple(block),
+        yield Case("{} registers per thread, {} threads, {:,} bytes".format(*block), tuple(block),
                    (name, blocks))
 
 what_limits = Exercise(
     "**What limits?** A block has so many `threads`, whole warps, with so many `registers` each, "
     "and `shared` bytes of shared memory, besides which it takes another 1,024 for itself. Shared "
-    "memory is given out in lots of 128 bytes. On an A100, which of `\"threads\"`, `\"blocks\"`, "
+    "memory is given out in units of 128 bytes. On an A100, which of `\"threads\"`, `\"blocks\"`, "
     "`\"registers\"` and `\"shared\"` lets the fewest blocks onto a multiprocessor, and how many? "
     "Return both, for instance `(\"blocks\", 32)`. In "
     "what is asked, one alone is the least. The limits stand in this lesson.",
     _limit_cases, right=[least_of_four, sorted_by_count],
-    wrong=[the_largest, registers_of_a_warp, without_lots, without_quarters, any_size,
+    wrong=[the_largest, registers_of_a_warp, without_units, without_quarters, any_size,
            without_blocks, all_of_the_shared],
     hints=["Work out four numbers of blocks, as `occupancy` does; do not take their minimum yet.",
            "`min(fit, key=fit.get)` gives the key with the smallest value of a dictionary."],
     solution="18_machine_code.ipynb#What-fits-is-not-enough",
     harmless={"2048 -> 2049": "no number of whole warps divides 2,049",
-              "65536 -> 65537": "a block's registers come in lots of 256, and none divides 65,537",
+              "65536 -> 65537": "a block's registers come in units of 256, and none divides 65,537",
               "256 -> 257": "as divisor the same up to 255 registers, and no thread has more"})
 
 # %% ../../nbs/solutions/18_machine_code.ipynb #sol-18-machine-code-024
