@@ -36,7 +36,10 @@ def test_after_a_fork(name):
     products(name)
     assert run_in("fork", [name]) == 0
 
-def test_after_spawn(): assert run_in("spawn", [n for n in rungs() if n not in SLOW]) == 0
+@pytest.mark.parametrize("names", [("parallel", "wide", "matmul"), pytest.param(tuple(rungs()), marks=pytest.mark.slow)])
+def test_after_spawn(names):
+    "Those that share a product out to threads; all of them with --full. A new process compiles each anew."
+    assert run_in("spawn", names) == 0
 
 @pytest.mark.parametrize("name", rungs())
 def test_from_four_threads_at_once(name):
