@@ -148,6 +148,7 @@ class _SimpleVector:
 class SimpleCuda(DeviceSide):
     "`cuda` for one thread: `threadIdx` and `laneid` are set each time before a thread goes on."
     warpsize = 32
+    unwritten = staticmethod(blank)        # Of a dtype: what memory holds before it is written
     threadfence = threadfence_block = threadfence_system = lambda self: None
     const = SimpleNamespace(array_like=lambda a: a)
     atomic = SimpleNamespace(**{name: f.py_func for name, f in ATOMICS.items()})
@@ -168,7 +169,7 @@ class SimpleCuda(DeviceSide):
         return places[0] if n == 1 else places[:n]
     def new_array(self, shape: int | tuple[int, ...], dtype: Any, alignment=None) -> np.ndarray:
         "An array that nobody has written yet, filled with values that stand out."
-        return np.full(shape, blank(to_dtype(dtype)), to_dtype(dtype))
+        return np.full(shape, self.unwritten(to_dtype(dtype)), to_dtype(dtype))
     def shared_array(
         self, shape: int | tuple[int, ...], dtype: Any, alignment=None) -> np.ndarray:
         "One array for the block, whichever thread comes first to this place in the source."
@@ -223,6 +224,7 @@ def launch_simply(
     block: int | Sequence[int],  # Number of threads per block, or up to three numbers
     *args: Any,                  # NumPy arrays and numbers
     shared: int = 0,             # Dynamic shared memory per block, bytes
+    device: type = SimpleCuda,   # Stands for `cuda`; a subclass can watch the threads
 ) -> None:
     """Run a kernel in Python, thread by thread, so that a debugger can stop in it.
 
@@ -230,7 +232,7 @@ def launch_simply(
     if only a part of a block reaches a barrier, ValueError for sizes that a GPU refuses."""
     fn = kernel_function(kernel)
     grid, block = checked_launch(grid, block, shared)
-    cuda: Any = SimpleCuda(grid, block, shared)
+    cuda: Any = device(grid, block, shared)
     body = as_generator(fn, cuda)
     for cuda.blockIdx in _positions(grid):
         cuda.arrays = {}

@@ -11,8 +11,9 @@ __all__ = ['SECONDS', 'sectors_of_a_stride', 'upside_down', 'BROKEN_TURNS', 'tel
 
 # %% ../../nbs/solutions/14_coalescing.ipynb #sol-14-coalescing-003
 import numpy as np
-from ..app.exercises import KERNEL, Case, Exercise, Way
+from ..app.exercises import Case, Exercise
 from ..app.predictions import Question, Questions
+from ..app.runs import KERNEL, Way
 from ..gpu.choice import cuda
 from ..profiler.look import profile
 

@@ -10,8 +10,9 @@ __all__ = ['write_the_arrow', 'trace_for_each', 'order_matters', 'QUESTIONS', 'o
 
 # %% ../../nbs/solutions/05_einsum.ipynb #sol-05-einsum-003
 import numpy as np
-from ..app.exercises import Case, Exercise, Way
+from ..app.exercises import Case, Exercise
 from ..app.predictions import Question, Questions
+from ..app.runs import Way
 
 # %% ../../nbs/solutions/05_einsum.ipynb #sol-05-einsum-005
 def once_and_sorted(spec):

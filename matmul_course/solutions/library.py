@@ -11,9 +11,10 @@ __all__ = ['shape_of_a_stack', 'has_to_be_copied', 'digits_guessed', 'QUESTIONS'
 # %% ../../nbs/solutions/06_library.ipynb #sol-06-library-003
 import numpy as np
 from ..broadcasting import broadcast_shape
-from ..app.exercises import Case, Exercise, Way
+from ..app.exercises import Case, Exercise
 from ..tools.timing import bench
 from ..app.predictions import Question, Questions
+from ..app.runs import Way
 
 # %% ../../nbs/solutions/06_library.ipynb #sol-06-library-005
 def stacks_and_matrices(a, b):

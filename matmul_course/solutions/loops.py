@@ -10,8 +10,9 @@ __all__ = ['row_of_c', 'BROKEN', 'telling_pair', 'work', 'QUESTIONS', 'row_by_lo
 
 # %% ../../nbs/solutions/01_loops.ipynb #sol-01-loops-003
 import numpy as np
-from ..app.exercises import Case, Exercise, Way
+from ..app.exercises import Case, Exercise
 from ..app.predictions import Question, Questions
+from ..app.runs import Way
 
 # %% ../../nbs/solutions/01_loops.ipynb #sol-01-loops-005
 def row_by_loops(a, b, i):

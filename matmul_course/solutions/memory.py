@@ -11,8 +11,9 @@ __all__ = ['lines_of_a_walk', 'no_sooner_than', 'move_a_dot', 'QUESTIONS', 'set_
 
 # %% ../../nbs/solutions/07_memory.ipynb #sol-07-memory-003
 import numpy as np
-from ..app.exercises import Case, Exercise, Way
+from ..app.exercises import Case, Exercise
 from ..app.predictions import Question, Questions
+from ..app.runs import Way
 from ..memory import arithmetic_intensity
 
 # %% ../../nbs/solutions/07_memory.ipynb #sol-07-memory-005

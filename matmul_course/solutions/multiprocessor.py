@@ -10,8 +10,9 @@ __all__ = ['finished_at', 'share_of_cycles', 'what_binds', 'QUESTIONS', 'by_list
 
 # %% ../../nbs/solutions/13_multiprocessor.ipynb #sol-13-multiprocessor-003
 import heapq
-from ..app.exercises import Case, Exercise, Way
+from ..app.exercises import Case, Exercise
 from ..app.predictions import Question, Questions
+from ..app.runs import Way
 
 # %% ../../nbs/solutions/13_multiprocessor.ipynb #sol-13-multiprocessor-005
 def by_list(times, sms):

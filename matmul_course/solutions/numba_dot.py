@@ -10,8 +10,9 @@ __all__ = ['without_compiler', 'exact_dot', 'when_it_pays', 'QUESTIONS', 'second
 
 # %% ../../nbs/solutions/02_numba_dot.ipynb #sol-02-numba-dot-003
 import numpy as np
-from ..app.exercises import Case, Exercise, Way
+from ..app.exercises import Case, Exercise
 from ..app.predictions import Question, Questions
+from ..app.runs import Way
 
 # %% ../../nbs/solutions/02_numba_dot.ipynb #sol-02-numba-dot-005
 def second_call(fn, clock):

@@ -10,8 +10,9 @@ __all__ = ['gain_of_a_tile_ahead', 'misplaced_barrier', 'QUESTIONS', 'longest_of
 # %% ../../nbs/solutions/17_pipeline.ipynb #sol-17-pipeline-003
 import numpy as np
 from numba import float32
-from ..app.exercises import KERNEL, Case, Exercise
+from ..app.exercises import Case, Exercise
 from ..app.predictions import Question, Questions
+from ..app.runs import KERNEL
 from ..gpu.choice import cuda
 
 # %% ../../nbs/solutions/17_pipeline.ipynb #sol-17-pipeline-005

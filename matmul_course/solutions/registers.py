@@ -124,7 +124,7 @@ def _pack_cases():
     for j, width in ((4, 4), (8, 4), (0, 5), (9, 3)):
         rows = [[row[c] if c < 10 else 0 for c in range(j, j + width)] for row in b.tolist()]
         yield Case(f"a (3, 10) matrix, j = {j}, width = {width}", (b, j, width),
-                   np.array(sum(rows, []), np.float32))
+                   np.array(sum(rows, []), np.float32), like=b)
 
 pack_a_strip = Exercise(
     "**Pack a strip.** Return the columns j to j + width of `b` in one piece, row by row, as an "

@@ -9,8 +9,9 @@ __all__ = ['round_of_lane_sums', 'kernel_by_shape', 'QUESTIONS', 'even_and_odd',
 
 # %% ../../nbs/solutions/10_shapes.ipynb #sol-10-shapes-003
 import numpy as np
-from ..app.exercises import Case, Exercise, Way
+from ..app.exercises import Case, Exercise
 from ..app.predictions import Question, Questions
+from ..app.runs import Way
 from ..shapes import RULES
 
 # %% ../../nbs/solutions/10_shapes.ipynb #sol-10-shapes-005

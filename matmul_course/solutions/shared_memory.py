@@ -13,8 +13,9 @@ __all__ = ['T', 'SECONDS', 'each_block_backwards', 'count_in_a_block', 'rows_tim
 # %% ../../nbs/solutions/15_shared_memory.ipynb #sol-15-shared-memory-003
 import numpy as np
 from numba import float32, int32
-from ..app.exercises import KERNEL, Case, Exercise, Way
+from ..app.exercises import Case, Exercise
 from ..app.predictions import Question, Questions
+from ..app.runs import KERNEL, Way
 from ..grid import ceil_div
 from ..emulator.run import launch
 from ..gpu.choice import cuda
@@ -404,7 +405,7 @@ turned_without_conflicts = Exercise(
     "takes more than one wavefront. `a` is (64, 96), the launch `[(3, 2), (32, 32)]`.",
     _turn_cases, right=[by_xor, by_rotation],
     wrong=[as_it_stands, padded, not_through_shared],
-    ways=(KERNEL[0], Way(_in_a_tile, writes_last=True, interruptible=False),
+    ways=(KERNEL[0], Way(_in_a_tile, writes_last=True, seconds=60),
           Way(_without_conflicts, writes_last=True)), seconds=SECONDS,
     hints=["In which bank is the number at (y, x)? It has to differ for all y of a column.",
            "`x ^ y` takes 32 different values for a given y, and for a given x.",

@@ -12,8 +12,9 @@ __all__ = ['SECONDS', 'two_columns', 'loads_of_blocks', 'write_the_patch', 'QUES
 # %% ../../nbs/solutions/16_thread_tiles.ipynb #sol-16-thread-tiles-003
 import numpy as np
 from numba import float32
-from ..app.exercises import KERNEL, Case, Exercise, Way
+from ..app.exercises import Case, Exercise
 from ..app.predictions import Question, Questions
+from ..app.runs import KERNEL, Way
 from ..gpu.choice import cuda
 from ..profiler.look import profile
 from ..thread_tiles import EACH, SIDE, THREADS

@@ -13,8 +13,9 @@ __all__ = ['shared_lines', 'rows_in_parallel', 'how_far_it_scales', 'QUESTIONS',
 from types import FunctionType
 import numpy as np
 from numba import prange
-from ..app.exercises import Case, Exercise, Way, python_function
+from ..app.exercises import Case, Exercise
 from ..app.predictions import Question, Questions
+from ..app.runs import Way, python_function
 
 # %% ../../nbs/solutions/09_threads.ipynb #sol-09-threads-007
 def lines_with_a_cut(cols, itemsize, shares):
