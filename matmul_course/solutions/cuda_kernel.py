@@ -14,8 +14,9 @@ __all__ = ['SECONDS', 'sum_rows', 'steps_down', 'launch_for', 'time_a_launch', '
 import numpy as np
 from numba import float32
 from ..emulator.simple import checked_launch
-from ..app.exercises import KERNEL, Case, Exercise, Way
+from ..app.exercises import Case, Exercise
 from ..app.predictions import Question, Questions
+from ..app.runs import KERNEL, Way
 from ..gpu.choice import cuda
 from ..grid import ceil_div
 

@@ -11,8 +11,9 @@ __all__ = ['turn', 'idle_threads', 'from_the_neighbour', 'QUESTIONS', 'turned', 
 
 # %% ../../nbs/solutions/11_grid.ipynb #sol-11-grid-003
 import numpy as np
-from ..app.exercises import Case, Exercise, Way
+from ..app.exercises import Case, Exercise
 from ..app.predictions import Question, Questions
+from ..app.runs import Way
 from ..grid import ceil_div
 
 # %% ../../nbs/solutions/11_grid.ipynb #sol-11-grid-005

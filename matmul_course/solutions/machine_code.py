@@ -14,8 +14,9 @@ import re
 import numpy as np
 from numba import float32, float64, njit
 from numba.core.utils import OPERATORS_TO_BUILTINS
-from ..app.exercises import DIRECTLY, Case, Exercise, Way
+from ..app.exercises import Case, Exercise
 from ..app.predictions import Question, Questions
+from ..app.runs import DIRECTLY, Way
 from ..machine_code import occupancy
 
 # %% ../../nbs/solutions/18_machine_code.ipynb #sol-18-machine-code-005
