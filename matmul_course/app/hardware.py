@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['Launch', 'PREDICTED', 'SECTORS', 'SHAPES', 'empty_kernel', 'copy_kernel', 'column_kernel', 'shared_sum_kernel',
-           'multiply_add_kernel', 'noted', 'launches', 'event_times', 'hardware']
+           'multiply_add_kernel', 'noted', 'launches', 'event_times', 'hardware', 'of_card']
 
 # %% ../../nbs/app/hardware.ipynb #app-hardware-003
 import csv, json, shutil, subprocess, sys
@@ -22,7 +22,9 @@ from .ladder import is_product, rungs, workload
 from ..gpu.choice import cuda
 from ..profiler.bounds import GPUS, binds
 from ..profiler.look import profile
+from ..tools.charts import draw_bounds
 from ..tools.checks import as_kind, error_bound, to_numpy
+from ..tools.figure import Figure
 from ..tools.files import write_whole
 from ..tools.machine import this_machine
 from ..tools.table import Table
@@ -298,3 +300,15 @@ def hardware(
                   kernels=rows)
     write_whole(out, json.dumps(result, indent=1).encode())
     print(facts["name"], _table(rows), *notes, f"Written to {out}.", sep="\n")
+
+# %% ../../nbs/app/hardware.ipynb #app-hardware-044
+def of_card(path: str | Path, product: str = "1024x1024x1024") -> Figure:
+    "Bounds and times of the rungs, from a file of `hardware`. ValueError where it has none."
+    found = json.loads(Path(path).read_text(encoding="utf-8"))
+    rows = [row for row in found["kernels"] if row["name"].split()[-1] == product]
+    if not rows: raise ValueError(f"product: {path} has no times of {product}")
+    if not all(row["bounds"] for row in rows):
+        raise ValueError(f"path: {path} has times and no bounds: the driver said too little")
+    marks = {row["name"].split()[0]: row["bounds"] | {"measured": row["seconds"]["median"]}
+             for row in rows}
+    return draw_bounds(marks, f"{product} on {found['card']['name']}")

@@ -122,13 +122,12 @@ def draw_bounds(
 ) -> Figure:
     """A row of marks for each kernel, one for each resource (`dram`, `l1`, `lsu`, `shared`, `fp32`,
     `fp64`, `waves`, or the time `measured`), on a logarithmic axis. Of the resources, `waves`
-    aside, the one that binds is filled and named. ValueError where there is nothing to draw. Needs
-    matplotlib, of the extra `course`."""
+    aside, the one that binds is filled and named. Its words for those who cannot see it list these,
+    and the times. ValueError where there is nothing to draw. Needs matplotlib, of `course`."""
     if not bounds or not all(bounds.values()): raise ValueError(f"bounds: {bounds} is empty")
-    from matplotlib.figure import Figure as Canvas
     from matplotlib.ticker import EngFormatter
-    fig, said = Canvas(figsize=(7.3, 1.3 + 0.62 * len(bounds)), layout="constrained"), []
-    ax, kinds = fig.subplots(), [k for k in _RESOURCES if any(b.get(k) for b in bounds.values())]
+    ax, said = _axes(title, 1.3 + 0.62 * len(bounds), bounds), []
+    kinds = [kind for kind in _RESOURCES if any(b.get(kind) for b in bounds.values())]
     lane = {kind: 0.8 * ((n + 0.5) / len(kinds) - 0.5) for n, kind in enumerate(kinds)}
     for kind in kinds:
         dots = [(b[kind], y + lane[kind]) for y, b in enumerate(bounds.values()) if b.get(kind)]
@@ -137,18 +136,15 @@ def draw_bounds(
     for y, (name, found) in enumerate(bounds.items()):
         key = max((k for k in found if k not in ("waves", "measured")), key=found.__getitem__)
         ax.plot(found[key], y + lane[key], _RESOURCES[key], ms=9, mec=INK, mfc=C_COLOR)
-        said.append(f"{name}: {key} {duration(found[key])}")
+        time = f", measured {duration(found['measured'])}" if "measured" in found else ""
+        said.append(f"{name}: {key} {duration(found[key])}{time}")
         ax.annotate(f"{key}, {duration(found[key])}", (found[key], y + lane[key]), (14, 0),
                     textcoords="offset points", va="center")
-    ax.set(xscale="log", yticks=range(len(bounds)), yticklabels=[*bounds],
-           ylim=(len(bounds) - 0.5, -0.5))
+    ax.set_xscale("log")
     if limits: ax.set_xlim(limits)
     ax.minorticks_off()
     ax.xaxis.set_major_formatter(EngFormatter(unit="s"))
     for y in range(1, len(bounds)): ax.axhline(y - 0.5, color=LINE, lw=0.5)
     ax.grid(axis="x", color=LINE, alpha=0.25)
-    ax.tick_params(colors=MUTED, labelcolor=INK)
-    ax.spines[["top", "right", "left"]].set_visible(False)
-    fig.legend(loc="outside lower left", ncols=8, frameon=False)
-    fig.suptitle(title, x=0.01, ha="left", fontsize=10.5)
-    return chart(fig, f"{title}. {'; '.join(said)}", note)
+    ax.figure.legend(loc="outside lower left", ncols=8, frameon=False)
+    return chart(ax.figure, f"{title}. {'; '.join(said)}", note)
