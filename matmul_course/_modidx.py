@@ -210,6 +210,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                                 'matmul_course/app/hardware.py'),
                                             'matmul_course.app.hardware.noted': ( 'app/hardware.html#noted',
                                                                                   'matmul_course/app/hardware.py'),
+                                            'matmul_course.app.hardware.of_card': ( 'app/hardware.html#of_card',
+                                                                                    'matmul_course/app/hardware.py'),
                                             'matmul_course.app.hardware.shared_sum_kernel': ( 'app/hardware.html#shared_sum_kernel',
                                                                                               'matmul_course/app/hardware.py')},
             'matmul_course.app.ladder': { 'matmul_course.app.ladder.Race': ('app/ladder.html#race', 'matmul_course/app/ladder.py'),
