@@ -1,5 +1,5 @@
 "What is kept on disk never hurts: damaged, full, read-only or another user's, a kernel is compiled as if there were nothing."
-import ast, linecache, os
+import ast, linecache, os, subprocess, sys
 from enum import Enum, IntEnum
 from pathlib import Path
 import numpy as np, pytest
@@ -73,6 +73,29 @@ def test_a_folder_that_takes_nothing(tmp_path, folder, monkeypatch):
 def test_watched_kernels_are_kept_too(folder, monkeypatch):
     for watch in (RACE_WATCH, profiling()):
         assert was_compiled(monkeypatch, watch=watch) and not was_compiled(monkeypatch, watch=watch)
+
+RUN = """
+import sys, numpy as np
+from matmul_course.emulator import keep, launch
+from matmul_course.profiler import profile
+if "again" in sys.argv: keep.translate = None                    # nothing can be compiled any more
+for name in sys.argv[1].split():
+    k, x = __import__(name).k, np.arange(3.)
+    launch(k, 1, 3, x)
+    assert profile(k, 1, 3, x).loads["x"] == 3
+    print(*x)
+"""
+
+def test_a_new_process_runs_what_others_have_compiled(folder, tmp_path):
+    "Two kernels of one name come from a process each, and a third runs both and compiles nothing."
+    for name, line in dict(twice="2 * x[i]", more="x[i] + 5").items():
+        (tmp_path / f"{name}.py").write_text(
+            f"from matmul_course import cuda\ndef k(x):\n    i = cuda.grid(1)\n    x[i] = {line}\n", encoding="utf-8")
+    path = os.pathsep.join([str(tmp_path), *sys.path])
+    run = lambda *args: subprocess.run([sys.executable, "-c", RUN, *args], env=os.environ | dict(PYTHONPATH=path),
+                                       check=True, capture_output=True, text=True).stdout.split("\n")[:-1]
+    alone = run("twice") + run("more")
+    assert alone == ["0.0 4.0 8.0", "10.0 11.0 12.0"] and run("twice more", "again") == alone
 
 # ---- the key
 def define(text, **env):

@@ -6,7 +6,7 @@
 __all__ = ['cache_key', 'cache_folder', 'keep', 'kept', 'Compiled', 'compile_for']
 
 # %% ../../nbs/emulator/12_keep.ipynb #emulator-12-keep-003
-import hashlib, inspect, itertools, os, pickle, platform
+import hashlib, inspect, itertools, os, pickle, platform, sys
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ from types import BuiltinFunctionType, FunctionType, ModuleType
 from typing import Any
 import llvmlite, numba, numpy as np
 from numba import types
-from numba.core import compiler, registry, serialize
+from numba.core import compiler, funcdesc, registry, serialize
 from platformdirs import user_cache_dir
 from ..tools.files import write_whole
 from .source import current_value, is_jitted, plain, remember
@@ -100,6 +100,8 @@ def kept(key: str | None) -> tuple | None:
 
 # %% ../../nbs/emulator/12_keep.ipynb #emulator-12-keep-024
 _unnamed = itertools.count(1)
+# What is loaded imports this module of Numba's, which stands for a kernel's own
+sys.modules.setdefault(funcdesc._dynamic_modname, funcdesc._dynamic_module)
 
 def _is_same(a, b):
     return a is b or (type(a) is type(b) and isinstance(a, (int, float, str, tuple)) and a == b)
