@@ -21,7 +21,7 @@ def shared_kernel_for(
     dtype: type,      # np.float32 or np.float64
     tile: int = TILE, # Rows and columns of a tile, and of a block
 ):
-    "The kernel for operands of this dtype: a block computes a tile of C from tiles of A and B."
+    "The kernel for this dtype: a block computes a tile of C from tiles of A and B."
     @cuda.jit
     def shared_kernel(a, b, c):
         sa = cuda.shared.array((tile, tile), dtype)
@@ -48,6 +48,6 @@ def matmul_cuda_shared(
     a: np.ndarray, # Left operand, (M, K)
     b: np.ndarray, # Right operand, (K, N)
 ) -> np.ndarray: # Product, (M, N)
-    "`a @ b` on the GPU, by way of tiles in shared memory. ValueError where the shapes do not fit."
+    "`a @ b` on the GPU, with tiles in shared memory. ValueError where the shapes do not fit."
     kernel = shared_kernel_for(a.dtype.type)  # type: ignore[arg-type]
     return launch_product(kernel, a, b, (TILE, TILE), (TILE, TILE))
