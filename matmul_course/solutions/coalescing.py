@@ -143,11 +143,11 @@ def symmetric():
     return np.array([[1., 2, 3], [2, 5, 7], [3, 7, 9]])
 
 def same_from_behind():
-    "the matrix is the same from behind, so that reading it backwards is not found"
+    "the matrix reads the same backwards, so that reversing rows and columns is not found out"
     return np.array([[1., 2, 3], [4, 5, 4], [3, 2, 1]])
 
 def one_row():
-    "there is one row; its transpose is a column, and turning around one column changes nothing"
+    "there is one row; its transpose has one column, and reversing the columns changes nothing"
     return np.array([[1., 2, 3, 5]])
 
 def not_a_number():
@@ -155,9 +155,12 @@ def not_a_number():
     return np.full((2, 3), np.nan)
 
 # %% ../../nbs/solutions/14_coalescing.ipynb #sol-14-coalescing-021
-BROKEN_TURNS = {"a copy": lambda a: a, "the transpose from behind": lambda a: a.T[::-1, ::-1],
-                "a rotation": lambda a: a.T[::-1], "the other rotation": lambda a: a.T[:, ::-1],
-                "the last row left out": lambda a: np.vstack([a.T[:-1], 0 * a.T[-1:]])}
+BROKEN_TURNS = {
+    "the matrix not turned at all": lambda a: a,
+    "the transpose with its rows in reverse order": lambda a: a.T[::-1],
+    "the transpose with its columns in reverse order": lambda a: a.T[:, ::-1],
+    "the transpose with both in reverse order": lambda a: a.T[::-1, ::-1],
+    "the transpose with zeros in its last row": lambda a: np.vstack([a.T[:-1], 0 * a.T[-1:]])}
 
 def _passes(turn, a) -> bool: return np.array_equal(turn(a), a.T)
 
@@ -171,7 +174,7 @@ def _found_out(answer):
 
 telling_matrix = Exercise(
     "**A matrix that tells.** Return a matrix of at most 16 numbers on which each of these "
-    "\"transposes\" is found out, and the right one passes: " + ", ".join(BROKEN_TURNS) + ".",
+    "\"transposes\" is found out, and the right one passes: " + "; ".join(BROKEN_TURNS) + ".",
     lambda: [Case("your matrix", (), "all 5 are found out")], right=[counted, uneven_square],
     wrong=[ones, symmetric, same_from_behind, one_row, not_a_number], ways=(Way(_found_out),),
     hints=["What would a copy have to look like to pass for a transpose?",
@@ -188,7 +191,8 @@ QUESTIONS = Questions(
         "`a[i, k]`, `b[k, j]` and `c[i, j]` move?", (2, 16 * 4 // 32, 2 * 16 * 4 // 32),
         "The two numbers of a lie in two rows; 16 neighbours are 64 bytes, in c twice."),
     sectors_of_one_row=Question(
-        "And how many sectors are they if a warp covers one i and 32 j?",
+        "A warp covers one i and 32 j. How many sectors of 32 bytes do its requests for "
+        "`a[i, k]`, `b[k, j]` and `c[i, j]` move?",
         (1, 32 * 4 // 32, 32 * 4 // 32),
         "All lanes want the same number of a, and 32 neighbours are 128 bytes."),
     wavefronts_of_two_shapes=Question(

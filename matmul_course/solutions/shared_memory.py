@@ -419,9 +419,10 @@ QUESTIONS = Questions(
         "every step. How many loads of A is that in total?", 16 * 256 * 4,
         "A block has 256 threads, so each of its steps loads a tile of 16 by 16."),
     races_without_the_second=Question(
-        "Two tiles of 16 by 16, two steps, four blocks: how many cells race without the second "
-        "barrier?", 2 * 16 * 16 * (2 - 1) * 4,
-        "The second step fetches over the first, and after it there is no step that could race."),
+        "Without the second barrier, an element of a tile races if one thread still loads it while "
+        "another stores it for the next step. Each of four blocks takes two steps, with two tiles "
+        "of 16 by 16. How many elements race in total?", 2 * 16 * 16 * (2 - 1) * 4,
+        "Only the first of the two steps has a next one. In it, all elements of both tiles race."),
     loads_of_pixel_and_weight=Question(
         "The product is (50000, 784) @ (784, 10), with tiles of 16 by 16. How often is each pixel "
         "loaded from global memory, and how often each weight?",
