@@ -310,3 +310,30 @@ def test_a_vector_races_in_each_of_its_elements():
         cuda.syncthreads()
         o[t] = s[t]
     assert [(r.index, r.threads[1][0]) for r in profile(overlapping, 1, 32, np.zeros(32, np.float32)).races] == [(14, 3), (15, 3)]
+
+@pytest.mark.parametrize("lines, found", [
+    (["if t == 0: d[0] = 1", "if t == 40: f[1] = 2"], [0]), (["d[t] = 1", "f[2 * t + 1] = 2"], []), (["d[0] = 1"], [0]),
+    (["f[2 * t] = 1", "if t == 40: d[3] = 2"], [3]), (["p[t].w = 1"], []), (["p[t // 32].w = 1"], [0, 1])])
+def test_a_race_is_found_in_any_part_of_an_element_and_listed_once(lines, found):
+    "Through a float32 view of float64, beside a float32 array and one of records of 12 bytes."
+    kernel = define("def kernel(o, p):\n    d, t = cuda.shared.array(0, float64), cuda.threadIdx.x\n    f = d.view(float32)\n    "
+                    + "\n    ".join(lines) + "\n    o[t] = 1\n")
+    records = np.zeros(64, [("i", np.int32), ("w", np.float64)])
+    assert [race.index for race in profile(kernel, 1, 64, np.zeros(64, np.float32), records, shared=1024).races] == found
+
+def test_the_bytes_of_a_view_are_those_that_it_moves():
+    "64 numbers of 4 bytes out of float64, 32 of 16 bytes into float32."
+    @cuda.jit
+    def views(wide, narrow):
+        t = cuda.threadIdx.x
+        halves, fours = wide.view(float32), narrow.view(cuda.float32x4)
+        fours[t] = cuda.float32x4(halves[2 * t], halves[2 * t + 1], 0, 0)
+    p = profile(views, 1, 32, np.ones(32), np.zeros(128, np.float32))
+    assert (p.bytes_read, p.bytes_written, p.loads["wide"], p.stores["narrow"]) == (256, 512, 64, 128)
+
+def test_elements_of_many_bytes_do_not_leave_the_tables(monkeypatch):
+    "An element of 4,001 bytes would be 4,001 cells of a byte."
+    monkeypatch.setattr("matmul_course.profiler.count._ROOM", 1)
+    kernel = define("def kernel(p):\n    i = cuda.threadIdx.x // 2\n    p[i].a = 1\n")
+    records = np.zeros(64, [("a", np.int8), ("more", np.float32, 1000)])
+    assert {race.index for race in profile(kernel, 1, 64, records).races} >= set(range(32))

@@ -20,7 +20,7 @@ MOST_OUTSIDE = 2**16 # indices out of bounds that are listed
 _NESTED = 64         # Loops within loops that are told apart
 _BUCKETS = 2**14     # of the requests of a warp, by the last bits of their keys
 _ROOM = 2**10        # of each table that grows, at first
-_SPARE = 2**8        # Records that are left when a table counts as full: an access adds fewer
+_SPARE = 2**11       # Records that are left when a table counts as full: an access adds fewer
 
 def _records(names): return np.dtype([(name, "i8") for name in names.split()])
 
@@ -119,9 +119,9 @@ def _pass_loop(row, column, tables):
 
 # %% ../../nbs/profiler/5_count.ipynb #profiler-5-count-018
 @light_inline
-def _cell_of(r, offset, tables):
-    "The cell of an element; a new one where it has none."
-    now, place = tables.now[0], tables.arrays[r].first + (offset >> tables.arrays[r].shift)
+def _cell_of(place, tables):
+    "The cell of that number; a new one where nobody has touched it."
+    now = tables.now[0]
     if tables.cell_numbers[place]: return tables.cells[tables.cell_numbers[place] - 1]
     cell = tables.cells[now.cells]
     now.cells += 1
@@ -132,21 +132,27 @@ def _cell_of(r, offset, tables):
 
 @light_inline
 def _touch(row, tables):
-    "Find races in the elements that an access covers, several in the case of a vector."
+    "Find races in the cells that an access covers, one in each element: a vector has several."
     r = find_root(row.value, tables.roots)
     if r < 0: return
-    offset, size = row.value - tables.roots[r, 0], tables.arrays[r].size
-    for n in range(max(1, row.size // size)): _touch_element(row, r, offset + n * size, tables)
+    array, first, raced = tables.arrays[r], row.value - tables.roots[r, 0], -1
+    last = first + (row.size or array.size) - 1
+    for c in range(first >> array.shift, (last >> array.shift) + 1):
+        element = (c << array.shift) // array.size
+        if _touch_cell(row, r, c << array.shift, element != raced, tables): raced = element
 
 @light_inline
-def _touch_element(row, r, offset, tables):
-    "Find a race with those who touched the element before."
-    now, shared, cell = tables.now[0], tables.arrays[r].shared, _cell_of(r, offset, tables)
+def _touch_cell(row, r, offset, listed, tables):
+    "Is there a race with those who touched a cell before? It goes into the list if `listed`."
+    now, array = tables.now[0], tables.arrays[r]
+    shared, cell = array.shared, _cell_of(array.first + (offset >> array.shift), tables)
     block, phase = row.when >> 32, (row.when & 0xffffffff) << 32 | row.lanes
     who = block << 10 | row.thread
     k = clash(cell.records, row.what, phase, who, shared)
-    if k >= 0 and cell.reported != row.when:         # once for each block, phase and element
-        race, cell.reported = tables.races[now.races], row.when
+    listed &= k >= 0 and cell.reported != row.when   # once for each block, phase and element
+    if k >= 0: cell.reported = row.when
+    if listed:
+        race = tables.races[now.races]
         now.races += 1
         now.full |= now.races > len(tables.races) - _SPARE
         race.when, race.array, race.offset = row.when, r, offset
@@ -154,6 +160,7 @@ def _touch_element(row, r, offset, tables):
         _, other, race.other_site = cell.records[k]
         race.other_block, race.other = other >> 10, other & 1023
     keep_access(cell.records, row.what, row.site, phase, who, shared)
+    return k >= 0
 
 @light_inline
 def _access(row, tables):
@@ -234,7 +241,9 @@ class TraceCounter:
         arrays, width = np.zeros(len(roots), _ARRAY), (sites + 1, len(roots) + 1)
         room = _ROOM + _SPARE
         arrays["size"], arrays["shared"], arrays["skew"] = roots[:, 2], roots[:, 4], skews
-        arrays["shift"] = int(arrays["size"].min(initial=16)).bit_length() - 1
+        size = arrays["size"]             # made of whole cells, of hardly more than 1,024
+        cell_size = max((size & -size).min(initial=16), size.max(initial=0) >> 9)
+        arrays["shift"] = int(cell_size).bit_length() - 1
         cells = (roots[:, 3] >> arrays["shift"]) + 1
         arrays["first"] = np.cumsum(cells) - cells
         self.tables = _Tables(roots=roots, arrays=arrays, now=np.zeros(1, _NOW),
@@ -244,6 +253,8 @@ class TraceCounter:
             fullest=np.zeros(sites + 1, _REQUEST), stored=np.full(1024, -1),
             cell_numbers=np.zeros(cells.sum(), np.int32), cells=np.zeros(room, _CELL),
             races=np.zeros(room, _RACE))
+        # The two walks run at the same time, and neither reads what the other writes. _walk alone
+        # writes levels to stored, _look_for_races alone cell_numbers to races; each has its `now`.
         self.cells = self.tables._replace(now=np.zeros(1, _NOW))
     def count_requests(self, log: Log) -> None:
         "Count the requests of the rows of a log."

@@ -189,6 +189,9 @@ def _all_outside(reader, rows):
             thread=position(int(part["thread"][0]), run.block),
             line=reader.where(part["site"][0])[1])
 
+def _bytes_of(line):             # an access by a wide view counts as several, by a narrow one as one
+    return line.accesses * min(line.itemsize, line.size)
+
 def read_profile(
     run: Run, weights: dict[Block, float], counted: dict[Block, Counted], complete: bool,
 ) -> KernelProfile:
@@ -204,8 +207,8 @@ def read_profile(
         sampled=sampled, exact=not sampled or complete and all_known and alike(run.grid, counted),
         loads=reader.of_kind("load", lambda l: l.accesses),
         stores=reader.of_kind("store", lambda l: l.accesses),
-        bytes_read=reader.of_kind("load", lambda l: l.accesses * l.itemsize, "sectors").total(),
-        bytes_written=reader.of_kind("store", lambda l: l.accesses * l.itemsize, "sectors").total(),
+        bytes_read=reader.of_kind("load", _bytes_of, "sectors").total(),
+        bytes_written=reader.of_kind("store", _bytes_of, "sectors").total(),
         bytes_requested=int(SECTOR * reader.sums(lambda l: l.units, "sectors").total()),
         bytes_touched=bytes_touched, sectors=reader.means("sectors"),
         bank_passes=reader.means("passes"),
