@@ -51,7 +51,7 @@ RACES = {
     "rows of a warp": (LANES, ["w[t // 32] = 1"]),
     "rows of a thread*": (NONE, ["w[t] = 1", "w[t, 1:] = 2"]),
     "a column of all": (LANES, ["w[:, 0] = 1"]),
-    "the whole array": (LANES, ["s[...] = 1"]),
+    "the whole array*": (LANES, ["s[...] = 1"]),
     "a view of one's own row": (NONE, ["row = w[t]", "row[0] = 1; row[1:3] = 2"]),
     "a view of the warp's row": (LANES, ["row = w[t // 32]", "row[0] = 1"]),
     "a view of a view": (LANES, ["row = w[t]", "part = row.reshape(2, 2)", "part[0, 0] = w[(t + 1) % 64, 0]"]),

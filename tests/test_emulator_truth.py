@@ -1,8 +1,11 @@
 "The emulator gives a GPU's numbers: what is kept across a barrier, the order of evaluation, signatures, and the rules of PTX."
-import ctypes, math, os, sys
+import ctypes, math, os, re, sys
+from enum import Enum, IntEnum
 import numpy as np, pytest
 from numba import float32, int8, int32, int64, njit, prange, uint8, uint32, uint64
 from matmul_course.emulator import Unsupported, launch, launch_simply
+from matmul_course.emulator.devices import lower
+from matmul_course.emulator.emit import translate
 from matmul_course.emulator.host import Cuda
 import kernels
 from test_emulator import define, own_cache as own_cache  # noqa: F401
@@ -26,6 +29,29 @@ def test_a_view_is_kept_as_it_was():
     o = np.zeros((3, 4))
     launch(views, 1, 3, a, np.array([2, 1, 3]), pair[0], o)
     assert o.tolist() == [[6, 7, 3, 1], [3, 4, 3, 1], [9, 10, 3, 1]]
+
+def test_what_a_slot_points_to_is_not_freed():
+    "Each array that the block makes is named once more at the end, if an array lies in a slot, and otherwise not."
+    def scales(x): x[cuda.threadIdx.x] *= 2
+    for kernel, arguments, made in ((swaps, (float32[::1], float32[::1], int64), 3), (scales, (float32[::1],), 0)):
+        text, _ = translate(*lower(kernel, arguments), arguments, (4, 1, 1))
+        assert len(re.findall(r"^    \w+\.size$", text, re.M)) == made
+
+class Side(Enum): LEFT, RIGHT = 1, 2
+class Step(IntEnum): ONE, TWO = 1, 2
+
+def members(side, step, o):
+    t = cuda.threadIdx.x
+    mine, by = side if t % 2 else Side.LEFT, step if t < 2 else Step.ONE
+    seen = None
+    if t > 1: seen = 5
+    cuda.syncthreads()
+    o[t] = (100 if mine == Side.RIGHT else 200) + 10 * by + (0 if seen is None else seen)
+
+def test_members_of_enums_and_what_may_be_none_are_kept():
+    o = np.zeros(4)
+    launch(members, 1, 4, Side.RIGHT, Step.TWO, o)
+    assert o.tolist() == [220, 120, 215, 115]
 
 def stores_and_binds(x, pair, o):
     t = cuda.threadIdx.x

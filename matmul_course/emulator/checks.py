@@ -175,6 +175,7 @@ class Check(ast.NodeTransformer):
         parts = index.elts if isinstance(index, ast.Tuple) else [index]
         if "None" in map(ast.unparse, parts): self.unit.refuse(at, "None in an index")
         text, indices, site = ast.unparse(array), ast.unparse(index), self.site(at, name)
+        if indices == "...": indices = "(...,)"       # Numba has no load by `...` alone
         # arrays that one thread has for itself are of no interest to a Watch
         if self.watch and text not in self.unit.local:
             seen = f"{text}, {indices}, {kind}, {site}, _t, _phase, _b, _err, _log"

@@ -114,7 +114,7 @@ class _Emit(_Storage, _Regions):
         body += self.walk(self.built.tree)
         # Numba frees an array after its last use, and an address in a slot is none
         made = [*self.unit.shared, *(f"_of_{name}" for name in self.unit.local)]
-        if any("[0]" in load for _, load, _ in self.slots.values()):
+        if any(f"_in_of_{name}" in self.unit.env for name in self.slots):    # a tuple, as its slot
             body += [f"{name}.size" for name in made]
         return "\n".join([f"def _block({', '.join(given)}):", *_indented(body)]) + "\n"
 
