@@ -87,7 +87,7 @@ class SMLimits:
     shared: int          # Shared memory, bytes
     unit: int = 128      # In which shared memory is given to blocks, bytes
     system: int = 1024   # What each block takes besides, bytes
-    registers: int = 65_536 # A quarter of them in each quarter of the SM; a warp gets units of 256
+    registers = 65_536   # The same for all. Each quarter has a quarter; a warp gets units of 256
 
 SM_LIMITS = dict(
     sm_75=SMLimits(32, 16, 64 * 1024, unit=256, system=0), sm_80=SMLimits(64, 32, 164 * 1024),
