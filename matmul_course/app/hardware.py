@@ -255,17 +255,12 @@ SHAPES = ((5, 784, 10), (50_000, 784, 10), (512, 512, 512), (1024, 1024, 1024))
 _NO_CARD = ("There is no NVIDIA card to measure: kernels run emulated here. `matmul-course doctor` "
             "says what it finds, and MATMUL_COURSE_CUDA=gpu says why a card is not used.")
 
-def _versions():
-    "Versions of Python and of the packages that take part."
-    ours = {d.name: d.version for d in distributions() if d.name in ("matmul_course", "numba-cuda")}
-    return this_machine().versions | ours
-
 def _refuse(out):
-    "Raise FileExistsError or OSError unless a file of that name can be made. None is left."
+    "Raise OSError unless a new file of that name can be made. None is left."
     try: out.touch(exist_ok=False)
-    except FileExistsError:
-        raise FileExistsError(f"out: {out} is there already; give a new file's name") from None
-    except OSError as e: raise OSError(f"out: {out} cannot be written: {e}") from e
+    except OSError as e:
+        way_out = "name a new file in a folder that is there"
+        raise type(e)(f"out: {out} cannot be made: {e.strerror}; {way_out}") from e
     out.unlink()
 
 def hardware(
@@ -276,7 +271,7 @@ def hardware(
     n: int = 3 * 2**24,  # Numbers in the probes' largest arrays, a multiple of 16,384
 ) -> None:
     """Time the probes and the CUDA rungs on a card, write that beside what is predicted, and print
-    a table. FileExistsError where `out` exists, OSError where it cannot be written, SystemExit with
+    a table. FileExistsError where `out` exists, OSError where it cannot be made, SystemExit with
     a sentence where there is no card."""
     _refuse(out := Path(out))
     if device is None and cuda.emulated: raise SystemExit(_NO_CARD)
@@ -296,8 +291,9 @@ def hardware(
     except OSError as e: notes.append(f"There are no counters: {e}.")
     for row in rows: row["off"] = _off(row)
     notes += [row["note"] for row in rows if row["note"]]
-    result = dict(card=facts, gpu=gpu and asdict(gpu), versions=_versions(), notes=notes,
-                  kernels=rows)
+    ours = {d.name: d.version for d in distributions() if d.name in ("matmul_course", "numba-cuda")}
+    result = dict(card=facts, gpu=gpu and asdict(gpu), versions=this_machine().versions | ours,
+                  notes=notes, kernels=rows)
     write_whole(out, json.dumps(result, indent=1).encode())
     print(facts["name"], _table(rows), *notes, f"Written to {out}.", sep="\n")
 
