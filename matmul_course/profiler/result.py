@@ -189,7 +189,7 @@ def _all_outside(reader, rows):
             thread=position(int(part["thread"][0]), run.block),
             line=reader.where(part["site"][0])[1])
 
-def _bytes_of(line):             # an access by a wide view counts as several, by a narrow one as one
+def _bytes_of(line):             # a wide access counts as several, one by a narrow view as one
     return line.accesses * min(line.itemsize, line.size)
 
 def read_profile(
