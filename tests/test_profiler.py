@@ -5,7 +5,6 @@ from math import prod
 import numpy as np, pytest
 from fastcore.test import expect_fail
 from numba import float32, float64
-from matmul_course.emulator import simple as emulator
 from matmul_course.emulator.simple import SimpleCuda, launch_simply
 from matmul_course.gpu.choice import Cuda
 from matmul_course.profiler import GPU, profile
@@ -42,10 +41,8 @@ class Now(SimpleCuda):
 
 def counted(kernel, grid, block, **arrays):
     "Loads, stores, sectors, passes, races and the rest, by sets."
-    Now.seen, kept = [], emulator.SimpleCuda
-    emulator.SimpleCuda = Now
-    try: launch_simply(kernel, grid, block, *(Watched(a.copy(), n, Now.seen) for n, a in arrays.items()))
-    finally: emulator.SimpleCuda = kept
+    Now.seen = []
+    launch_simply(kernel, grid, block, *(Watched(a.copy(), n, Now.seen) for n, a in arrays.items()), device=Now)
     shared = {s[5] for s in Now.seen} - set(arrays)
     loads, stores, requests, kth = Counter(), Counter(), defaultdict(list), Counter()
     for b, phase, t, line, turn, name, kind, offset in Now.seen:
