@@ -30,7 +30,8 @@ _PASSED = _records("visit times")
 _RACE = _records("when array offset thread site other_block other other_site")
 _NOW = _records("""when thread depth visits warp requests cursor outside storing cells
     races full""")
-_PLACE = np.dtype([(name, "f8") for name in ("accesses", "requests", "units", "wavefronts")])
+_PLACE = np.dtype([(name, "f8") for name in (
+    "accesses", "requests", "units", "wavefronts", "most", "slowest")])
 _REQUEST = np.dtype([(name, "i8") for name in ("key", "before", "site", "column", "active", "size")]
     + [("lanes", "i8", 32)])
 _CELL = np.dtype([("place", "i8"), ("reported", "i8"), ("records", "i8", (5, 3))])
@@ -214,19 +215,20 @@ def _settle(tables):
         array = tables.arrays[request.column]
         if array.shared:
             cycles, parts = shared_wavefronts(lanes, request.size)
-            place.units += cycles / parts
+            units = cycles / parts
         else:
-            cycles, sectors = wavefronts(lanes, request.size), distinct(lanes, 5)
-            place.units += sectors
+            cycles, units = wavefronts(lanes, request.size), distinct(lanes, 5)
+        place.units += units
         place.wavefronts += cycles
+        place.most, place.slowest = max(place.most, units), max(place.slowest, cycles)
         place.accesses += request.active * max(1, request.size // array.size)
         if request.active <= tables.fullest[request.site].active: continue
         tables.fullest[request.site] = request               # the fullest will be drawn
 
 # %% ../../nbs/profiler/5_count.ipynb #profiler-5-count-023
 Counted = namedtuple("Counted", "places kinds fullest offsets races outside flop flop64 storing")
-# places: accesses, requests, units and wavefronts by [place of the source, array]; conditions
-# in a last column
+# places: accesses, requests, units and wavefronts by [place of the source, array], and units and
+# wavefronts of the worst request; conditions in a last column
 # kinds, fullest: by place, LOAD, STORE, UPDATE or ATOMIC, and its request with the most lanes
 # offsets: of the elements that were touched, bytes, sorted, for each array
 # races, outside: a record for each race, and the rows of the trace for indices out of bounds

@@ -25,9 +25,10 @@ from ..tools.figure import Figure
 
 # %% ../../nbs/profiler/9_result.ipynb #profiler-9-result-006
 # One access to one array in a line of a kernel: what it is, how often it is made, what it costs;
-# `itemsize` is that of the array, and `size` what a lane moves, which is more for a vector
+# `itemsize` is that of the array, and `size` what a lane moves, which is more for a vector; `most`
+# and `slowest` are units and wavefronts of the worst request
 Line = namedtuple("Line", """source line text array kind accesses per_request unit sample requests
-    units wavefronts itemsize size""")
+    units wavefronts itemsize size most slowest""")
 # A race: two threads touch one element, one of them writes, and no barrier is between; it is
 # "within a warp", "between warps" or "between blocks"
 Conflict = namedtuple("Conflict", "block phase array index threads blocks lines kind")
@@ -119,7 +120,9 @@ class _Reader:
                 p[site, r].item() for p in self.places.values())
             fullest = max((c.fullest[site] for c in self.counted.values()),
                 key=lambda request: request["active"])
-            yield Line(source=source.name, line=line, text=text, array=self.names[r],
+            worst = {name: max(c.places[name][site, r].item() for c in self.counted.values())
+                for name in ("most", "slowest")}
+            yield Line(**worst, source=source.name, line=line, text=text, array=self.names[r],
                 kind=_KINDS[int(kinds[site])], accesses=int(accesses), requests=int(requests),
                 units=units, wavefronts=wavefronts, per_request=units / requests,
                 sample=fullest["lanes"].copy(),
