@@ -127,7 +127,7 @@ class _Forbidden:
     def __getattr__(self, part): raise RuleBroken(f"it uses `{self.name}.{part}`")
     def __call__(self, *args, **kwargs): raise RuleBroken(f"it calls `{self.name}`")
 
-def _comes_from(x: Any) -> str:
+def _module_of(x: Any) -> str:
     "The module that a thing is, or comes from; of a value, none."
     if isinstance(x, ModuleType): return x.__name__
     if isinstance(x, np.ufunc): return "numpy"
@@ -138,7 +138,7 @@ def _taken_away(answer, names) -> Iterator[None]:
     beside = getattr(python_function(answer), "__globals__", {})
     def within(name): return any(f"{name}.".startswith(f"{forbidden}.") for forbidden in names)
     own = beside.get("__name__")
-    hidden = {k: x for k, x in beside.items() if within(_comes_from(x)) and _comes_from(x) != own}
+    hidden = {k: x for k, x in beside.items() if within(_module_of(x)) and _module_of(x) != own}
     loaded = {name: sys.modules[name] for name in [*sys.modules] if within(name)}
     try:
         beside.update({k: _Forbidden(k) for k in hidden})
