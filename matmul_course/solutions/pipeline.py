@@ -5,15 +5,18 @@
 # %% auto #0
 __all__ = ['gain_of_a_tile_ahead', 'misplaced_barrier', 'QUESTIONS', 'longest_of_each', 'step_by_step', 'blocks_forgotten',
            'wait_hidden_completely', 'ahead_for_all_blocks', 'upside_down_gain', 'difference', 'barrier_first',
-           'third_buffer', 'as_it_was', 'barrier_at_the_end', 'one_buffer_left', 'last_group_lost', 'not_turned']
+           'third_buffer', 'as_it_was', 'barrier_at_the_end', 'one_buffer_left', 'second_barrier',
+           'without_shared_memory', 'last_group_lost', 'not_turned']
 
 # %% ../../nbs/solutions/17_pipeline.ipynb #sol-17-pipeline-003
 import numpy as np
 from numba import float32
 from ..app.exercises import Case, Exercise
 from ..app.predictions import Question, Questions
-from ..app.runs import KERNEL
+from ..app.runs import KERNEL, RuleBroken, Way, python_function
+from ..emulator.simple import SimpleCuda, as_generator
 from ..gpu.choice import cuda
+from ..profiler.look import profile
 
 # %% ../../nbs/solutions/17_pipeline.ipynb #sol-17-pipeline-005
 def longest_of_each(blocks, wait, work):
@@ -56,8 +59,9 @@ def difference(blocks, wait, work):
 def _gain_cases():
     for sizes in ((1, 550, 1024), (1, 1000, 300), (2, 550, 1024), (3, 900, 200), (2, 700, 500)):
         blocks, wait, work = sizes
+        gain = longest_of_each(*sizes)
         yield Case(f"{blocks} block{'s'[blocks == 1:]}, a wait of {wait} and work of {work} cycles",
-                   sizes, step_by_step(*sizes), 0.004)
+                   sizes, gain, 0.004 * gain)
 
 gain_of_a_tile_ahead = Exercise(
     "**The gain of a tile ahead.** An SM holds `blocks` blocks. A tile arrives `wait` cycles "
@@ -130,6 +134,24 @@ def one_buffer_left(a, out):
         if step + 1 < len(a) // 8: s[t] = a[8 * (step + 1) + t]
 
 @cuda.jit
+def second_barrier(a, out):
+    "a second barrier was put into each step, where one in the right place is enough"
+    s = cuda.shared.array((2, 8), float32)
+    t = cuda.threadIdx.x
+    s[0, t] = a[t]
+    for step in range(len(a) // 8):
+        if step + 1 < len(a) // 8: s[(step + 1) % 2, t] = a[8 * (step + 1) + t]
+        cuda.syncthreads()
+        out[8 * step + t] = s[step % 2, 7 - t]
+        cuda.syncthreads()
+
+@cuda.jit
+def without_shared_memory(a, out):
+    "each number went straight from `a` to `out`, and shared memory was left out"
+    t = cuda.threadIdx.x
+    for step in range(len(a) // 8): out[8 * step + t] = a[8 * step + 7 - t]
+
+@cuda.jit
 def last_group_lost(a, out):
     "the loop ends one step early, and the last group is fetched and never used"
     s = cuda.shared.array((2, 8), float32)
@@ -152,6 +174,17 @@ def not_turned(a, out):
         out[8 * step + t] = s[step % 2, t]
 
 # %% ../../nbs/solutions/17_pipeline.ipynb #sol-17-pipeline-015
+def _one_barrier_each(kernel, grid, block, a, out):
+    "What came out; ValueError where shared memory is left out, or a step has a second barrier."
+    lines, steps = profile(kernel, grid, block, a, out).lines, a.size // block
+    loads = sum(l.accesses for l in lines if l.unit == "passes" and l.kind == "load")
+    if loads < a.size: raise ValueError(f"{loads} loads from shared memory for {a.size} numbers")
+    one = SimpleCuda((grid, 1, 1), (block, 1, 1), 0)
+    one.blockIdx = one.threadIdx = type(one.gridDim)(0, 0, 0)     # thread 0, by itself
+    barriers = sum(1 for _ in as_generator(python_function(kernel), one)(a, out.copy()))
+    if barriers > steps + 1: raise ValueError(f"{barriers} barriers in {steps} steps")
+    return out
+
 def _group_cases():
     for groups in (3, 1, 5):
         a = np.random.default_rng(groups).random(8 * groups, dtype=np.float32)
@@ -160,11 +193,14 @@ def _group_cases():
 
 misplaced_barrier = Exercise(
     "**A misplaced barrier.** The numbers that `turn_groups` puts into `out` are right here, and "
-    "it has a race. Mend it: write `answer(a, out)`, which does the same without a race. It is "
-    "launched with one block of 8 threads, and the length of `a` is a multiple of 8.",
+    "it has a race. Mend it: write `answer(a, out)`, which does the same without a race, and with a "
+    "single barrier in each step. (One more before the first step is allowed.) All numbers go "
+    "through shared memory, as they do now. The kernel is launched with one block of 8 threads, "
+    "and the length of `a` is a multiple of 8.",
     _group_cases, right=[barrier_first, third_buffer],
-    wrong=[as_it_was, barrier_at_the_end, one_buffer_left, last_group_lost, not_turned],
-    ways=KERNEL, seconds=30,
+    wrong=[as_it_was, barrier_at_the_end, one_buffer_left, second_barrier,
+           without_shared_memory, last_group_lost, not_turned],
+    ways=(*KERNEL, Way(_one_barrier_each, writes_last=True)), seconds=30,
     hints=["Which buffer does step 1 store into, and who may still be reading it?",
            "In `turn_groups` no barrier stands between reading a buffer in one step and storing "
            "into it in the next. Where would a barrier separate the two?"],
@@ -178,7 +214,7 @@ misplaced_barrier = Exercise(
 QUESTIONS = Questions(
     share_if_the_wait_is_longer=Question(
         "A block waits 1,024 cycles for a tile and computes with it for 512. It is alone on its SM "
-        "and asks a tile ahead. In what fraction of the cycles does it compute?", 512 / 1024,
+        "and asks a tile ahead. In what fraction of the cycles does it compute in the long run?", 512 / 1024,
         "It can ask for a tile every 1,024 cycles, when the one before has arrived, and computes "
         "for 512 of them. Without a tile ahead it would be 512 of 1,536."),
     races_with_one_buffer=Question(

@@ -129,10 +129,10 @@ def _two_cases():
                    (grid, (4, 4), a, b, np.full((M, N), 7, np.float32)), a @ b)
 
 two_columns = Exercise(
-    "**Two columns per thread.** Write a kernel `answer(a, b, c)`: `c = a @ b`, where each thread "
-    "computes two columns of one row, and loads each element of A once for both. Any sizes. "
-    "Along x, which is for the columns, there are as many threads as half of them need, and "
-    "perhaps some to spare.",
+    "**Two columns per thread.** Write a kernel `answer(a, b, c)` that stores `a @ b` in `c`. Each "
+    "thread computes two entries of one row of C, and loads each element of A once for both. The "
+    "matrices may have any sizes, an odd number of columns included. Along x the launch has at "
+    "least one thread for every two columns, rounded up, and along y at least one for every row.",
     _two_cases, right=[value_kept, half_the_width_apart],
     wrong=[loaded_twice, even_widths_only, last_column_lost, x_is_the_row, overlapping],
     ways=(*KERNEL, Way(_half_the_loads, writes_last=True)), seconds=SECONDS,
@@ -345,13 +345,13 @@ def never_zero(a, b, c):
 
 # %% ../../nbs/solutions/16_thread_tiles.ipynb #sol-16-thread-tiles-023
 def _few_requests(kernel, grid, block, a, b, c):
-    "C; ValueError for loads, passes or sectors that a patch can do without."
+    "C; ValueError for loads or wavefronts that a patch can do without."
     seen = profile(kernel, grid, block, a, b, c)
     shared = [l for l in seen.lines if l.unit == "passes" and l.kind == "load"]
     loads, wanted = sum(l.accesses for l in shared), 2 * EACH * THREADS * THREADS**2
     if loads > wanted: raise ValueError(f"{loads:,} loads from shared memory, {wanted:,} would do")
-    passes = max((l.per_request for l in shared), default=0)
-    if passes > 1: raise ValueError(f"a load from shared memory takes {passes:g} passes")
+    wavefronts = max((l.per_request for l in shared), default=0)
+    if wavefronts > 1: raise ValueError(f"a load of shared memory: {wavefronts:g} wavefronts")
     outside = seen.bytes_read // a.itemsize
     if outside > a.size + b.size: raise ValueError(f"{outside:,} loads from global memory")
     return c
@@ -368,8 +368,8 @@ write_the_patch = Exercise(
     "**Write the patch.** In the kernel below, one block of 16 by 16 threads copies A, which is "
     "64 by 16, and B, which is 16 by 64, to shared memory. Write the rest: `c = a @ b`, where "
     "each thread computes 4 by 4 entries of C. In each of the 16 steps of k a thread may load 4 "
-    "elements of `sa` and 4 of `sb`, each of these loads must take a single pass, and nothing "
-    "else is loaded from global memory.",
+    "elements of `sa` and 4 of `sb`, each request for them must take a single wavefront, and "
+    "nothing else is loaded from global memory.",
     _patch_cases, right=[both_in_registers, one_of_a_at_a_time],
     wrong=[loaded_for_each_product, four_neighbours, x_counts_rows, not_added_up, never_zero],
     ways=(*KERNEL, Way(_few_requests, writes_last=True)), seconds=SECONDS,
@@ -393,9 +393,9 @@ QUESTIONS = Questions(
         "Now each thread computes 4 by 4 entries of C. How many loads from shared memory are there "
         "for each multiply-add?",
         (4 + 4) / (4 * 4), "Four elements of A and four of B serve sixteen multiply-adds."),
-    passes_four_apart=Question(
-        "Sixteen lanes load words that lie 4 apart, from 32 banks. In how many passes are they "
-        "served?", max(sum(4 * lane % 32 == bank for lane in range(16)) for bank in range(32)),
+    wavefronts_four_apart=Question(
+        "The lanes of a warp load sixteen different words that lie 4 apart, from 32 banks. In how "
+        "many wavefronts are they served?", max(sum(4 * lane % 32 == bank for lane in range(16)) for bank in range(32)),
         "They fall into eight banks, two words in each."),
     binds_after_the_patch=Question(
         "For each multiply-add of a warp, the new kernel makes 8/16 requests to load from shared "
