@@ -19,7 +19,7 @@ from .thread_tiles import EACH, SIDE, THREADS
 def pipelined_kernel_for(
     dtype: type, # np.float32 or np.float64
 ):
-    "The kernel of `tiles_kernel_for` with a tile ahead: two buffers, and one barrier in each step."
+    "That of `tiles_kernel_for` with a tile ahead: two buffers, one barrier in each step."
     @cuda.jit
     def pipelined_kernel(a, b, c):
         sa = cuda.shared.array((2, SIDE, THREADS), dtype)
@@ -35,7 +35,7 @@ def pipelined_kernel_for(
         for p in range(EACH):
             for q in range(EACH): total[p, q] = dtype(0)
         steps = (a.shape[1] + THREADS - 1) // THREADS
-        for step in range(steps + 1):                   # the first only fetches, the last only uses
+        for step in range(steps + 1):       # the first only fetches, the last only uses
             new, old = step % 2, (step + 1) % 2
             for p in range(EACH):
                 i, k = top + y + THREADS * p, step * THREADS + x
@@ -54,7 +54,7 @@ def pipelined_kernel_for(
             for p in range(EACH):
                 sa[new, y + THREADS * p, x] = next_a[p]
                 sb[new, row + THREADS // EACH * p, column] = next_b[p]
-            cuda.syncthreads()                          # new is complete, and old is free again
+            cuda.syncthreads()              # new is complete, and old is free again
         for p in range(EACH):
             for q in range(EACH):
                 i, j = top + y + THREADS * p, left + x + THREADS * q
@@ -69,6 +69,6 @@ def matmul_cuda_pipelined(
     a: np.ndarray, # Left operand, (M, K)
     b: np.ndarray, # Right operand, (K, N)
 ) -> np.ndarray: # Product, (M, N)
-    "`a @ b` on the GPU, with the next tiles on their way. ValueError where the shapes do not fit."
+    "`a @ b` on the GPU, the next tiles on their way. ValueError where shapes do not fit."
     kernel = pipelined_kernel_for(a.dtype.type)  # type: ignore[arg-type]
     return launch_product(kernel, a, b, (SIDE, SIDE), (THREADS, THREADS))

@@ -21,7 +21,7 @@ SIDE = THREADS * EACH       # of the piece of C that a block computes
 def tiles_kernel_for(
     dtype: type, # np.float32 or np.float64
 ):
-    "The kernel for operands of this dtype: a thread computes EACH x EACH entries, THREADS apart."
+    "The kernel for a dtype: a thread computes EACH x EACH entries, THREADS apart."
     @cuda.jit
     def tiles_kernel(a, b, c):
         sa = cuda.shared.array((SIDE, THREADS), dtype)
@@ -66,6 +66,6 @@ def matmul_cuda_tiles(
     a: np.ndarray, # Left operand, (M, K)
     b: np.ndarray, # Right operand, (K, N)
 ) -> np.ndarray: # Product, (M, N)
-    "`a @ b` on the GPU, 16 entries of C for each thread. ValueError where the shapes do not fit."
+    "`a @ b` on the GPU, 16 entries of C per thread. ValueError where shapes do not fit."
     kernel = tiles_kernel_for(a.dtype.type)  # type: ignore[arg-type]
     return launch_product(kernel, a, b, (SIDE, SIDE), (THREADS, THREADS))
