@@ -61,7 +61,7 @@ def _gain_cases():
         blocks, wait, work = sizes
         gain = longest_of_each(*sizes)
         yield Case(f"{blocks} block{'s'[blocks == 1:]}, a wait of {wait} and work of {work} cycles",
-                   sizes, gain, 0.004 * gain)
+                   sizes, gain, within=1.004)
 
 gain_of_a_tile_ahead = Exercise(
     "**The gain of a tile ahead.** An SM holds `blocks` blocks. A tile arrives `wait` cycles "
@@ -175,14 +175,15 @@ def not_turned(a, out):
 
 # %% ../../nbs/solutions/17_pipeline.ipynb #sol-17-pipeline-015
 def _one_barrier_each(kernel, grid, block, a, out):
-    "What came out; ValueError where shared memory is left out, or a step has a second barrier."
+    "What came out; RuleBroken for numbers past shared memory, or two barriers in a step."
     lines, steps = profile(kernel, grid, block, a, out).lines, a.size // block
     loads = sum(l.accesses for l in lines if l.unit == "passes" and l.kind == "load")
-    if loads < a.size: raise ValueError(f"{loads} loads from shared memory for {a.size} numbers")
+    if loads < a.size:
+        raise RuleBroken(f"there are {loads} loads from shared memory for {a.size} numbers")
     one = SimpleCuda((grid, 1, 1), (block, 1, 1), 0)
     one.blockIdx = one.threadIdx = type(one.gridDim)(0, 0, 0)     # thread 0, by itself
     barriers = sum(1 for _ in as_generator(python_function(kernel), one)(a, out.copy()))
-    if barriers > steps + 1: raise ValueError(f"{barriers} barriers in {steps} steps")
+    if barriers > steps + 1: raise RuleBroken(f"there are {barriers} barriers in {steps} steps")
     return out
 
 def _group_cases():
@@ -193,10 +194,10 @@ def _group_cases():
 
 misplaced_barrier = Exercise(
     "**A misplaced barrier.** The numbers that `turn_groups` puts into `out` are right here, and "
-    "it has a race. Mend it: write `answer(a, out)`, which does the same without a race, and with a "
-    "single barrier in each step. (One more before the first step is allowed.) All numbers go "
-    "through shared memory, as they do now. The kernel is launched with one block of 8 threads, "
-    "and the length of `a` is a multiple of 8.",
+    "yet it has a race. Mend it: write `answer(a, out)`, which does the same without a race and "
+    "with a single barrier in each step. (One more before the first step is allowed.) All numbers "
+    "go through shared memory, as they do now. The kernel is launched with one block of 8 "
+    "threads, and the length of `a` is a multiple of 8.",
     _group_cases, right=[barrier_first, third_buffer],
     wrong=[as_it_was, barrier_at_the_end, one_buffer_left, second_barrier,
            without_shared_memory, last_group_lost, not_turned],
@@ -214,7 +215,8 @@ misplaced_barrier = Exercise(
 QUESTIONS = Questions(
     share_if_the_wait_is_longer=Question(
         "A block waits 1,024 cycles for a tile and computes with it for 512. It is alone on its SM "
-        "and asks a tile ahead. In what fraction of the cycles does it compute in the long run?", 512 / 1024,
+        "and asks a tile ahead. In what fraction of the cycles does it compute in the long run?",
+        512 / 1024,
         "It can ask for a tile every 1,024 cycles, when the one before has arrived, and computes "
         "for 512 of them. Without a tile ahead it would be 512 of 1,536."),
     races_with_one_buffer=Question(

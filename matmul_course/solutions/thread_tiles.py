@@ -14,7 +14,7 @@ import numpy as np
 from numba import float32
 from ..app.exercises import Case, Exercise
 from ..app.predictions import Question, Questions
-from ..app.runs import KERNEL, Way
+from ..app.runs import KERNEL, RuleBroken, Way
 from ..gpu.choice import cuda
 from ..profiler.look import profile
 from ..thread_tiles import EACH, SIDE, THREADS
@@ -115,10 +115,10 @@ def overlapping(a, b, c):
 
 # %% ../../nbs/solutions/16_thread_tiles.ipynb #sol-16-thread-tiles-009
 def _half_the_loads(kernel, grid, block, a, b, c):
-    "C; ValueError where A is loaded more often than once for two columns."
+    "C; RuleBroken where A is loaded more often than once for two columns."
     name, wanted = kernel.py_func.__code__.co_varnames[0], a.size * -(-c.shape[1] // 2)
     loads = profile(kernel, grid, block, a, b, c).loads[name]
-    if loads > wanted: raise ValueError(f"{loads} loads of {name}, where {wanted} would do")
+    if loads > wanted: raise RuleBroken(f"{loads} loads of {name}, where {wanted} would do")
     return c
 
 def _two_cases():
@@ -345,15 +345,16 @@ def never_zero(a, b, c):
 
 # %% ../../nbs/solutions/16_thread_tiles.ipynb #sol-16-thread-tiles-023
 def _few_requests(kernel, grid, block, a, b, c):
-    "C; ValueError for loads or wavefronts that a patch can do without."
+    "C; RuleBroken for loads or wavefronts that a patch can do without."
     seen = profile(kernel, grid, block, a, b, c)
     shared = [l for l in seen.lines if l.unit == "passes" and l.kind == "load"]
     loads, wanted = sum(l.accesses for l in shared), 2 * EACH * THREADS * THREADS**2
-    if loads > wanted: raise ValueError(f"{loads:,} loads from shared memory, {wanted:,} would do")
+    if loads > wanted: raise RuleBroken(f"{loads:,} loads from shared memory, {wanted:,} would do")
     wavefronts = max((l.per_request for l in shared), default=0)
-    if wavefronts > 1: raise ValueError(f"a load of shared memory: {wavefronts:g} wavefronts")
+    if wavefronts > 1:
+        raise RuleBroken(f"a request to shared memory takes {wavefronts:g} wavefronts")
     outside = seen.bytes_read // a.itemsize
-    if outside > a.size + b.size: raise ValueError(f"{outside:,} loads from global memory")
+    if outside > a.size + b.size: raise RuleBroken(f"{outside:,} loads from global memory")
     return c
 
 def _patch_cases():
@@ -395,7 +396,8 @@ QUESTIONS = Questions(
         (4 + 4) / (4 * 4), "Four elements of A and four of B serve sixteen multiply-adds."),
     wavefronts_four_apart=Question(
         "The lanes of a warp load sixteen different words that lie 4 apart, from 32 banks. In how "
-        "many wavefronts are they served?", max(sum(4 * lane % 32 == bank for lane in range(16)) for bank in range(32)),
+        "many wavefronts are they served?",
+        max(sum(4 * lane % 32 == bank for lane in range(16)) for bank in range(32)),
         "They fall into eight banks, two words in each."),
     binds_after_the_patch=Question(
         "For each multiply-add of a warp, the new kernel makes 8/16 requests to load from shared "
