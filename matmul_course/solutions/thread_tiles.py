@@ -366,8 +366,9 @@ def _patch_cases():
                    (1, (THREADS, THREADS), a, b, np.full((SIDE, SIDE), 7, np.float32)), a @ b)
 
 write_the_patch = Exercise(
-    "**Write the patch.** In the kernel below, one block of 16 by 16 threads copies A, which is "
-    "64 by 16, and B, which is 16 by 64, to shared memory. Write the rest: `c = a @ b`, where "
+    "**Write the patch.** In the kernel `beginning` below, one block of 16 by 16 threads copies A, "
+    "which is 64 by 16, and B, which is 16 by 64, to shared memory. Write a kernel "
+    "`answer(a, b, c)` that begins in the same way and goes on to store `a @ b` in `c`, where "
     "each thread computes 4 by 4 entries of C. In each of the 16 steps of k a thread may load 4 "
     "elements of `sa` and 4 of `sb`, each request for them must take a single wavefront, and "
     "nothing else is loaded from global memory.",
