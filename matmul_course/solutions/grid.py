@@ -382,10 +382,10 @@ def _step_cases(rng):
 from_the_neighbour = Exercise(
     "**From the neighbour.** Write a thread of one block, as a generator "
     "`answer(t, x, out, shared)`: `out[t]` gets `x[t + 1] - x[t]`, and 0 in the last thread. `x`, "
-    "`out` and `shared` are NumPy arrays with a place for each thread. Of `x` a thread sees its own "
-    "number only; the neighbour's comes out of `shared`, where its thread has put it. A `yield` is "
-    "the barrier. All threads must come to the same barriers, and between two barriers they may "
-    "run in any order.",
+    "`out` and `shared` are NumPy arrays with a place for each thread. Of `x` a thread sees its "
+    "own number only; the neighbour's comes out of `shared`, where its thread has put it. A "
+    "`yield` is the barrier. All threads must come to the same barriers, and between two "
+    "barriers they may run in any order.",
     _step_cases, right=[stored_then_fetched, zero_first, left_for_the_neighbour],
     wrong=[fetched_too_early, gone_early, not_a_generator, put_back, straight_from_x,
            other_neighbour, sign_turned, last_left_as_it_was],
