@@ -2,6 +2,7 @@
 import ast, inspect, math, re
 from functools import cache
 from importlib import import_module
+from types import SimpleNamespace
 import numpy as np, pytest, torch
 import matmul_course
 from matmul_course.app.ladder import rungs
@@ -86,6 +87,13 @@ CALLS = {
     "warps_to_hide": ((550, 4, 4), dict.fromkeys(("latency", "work", "schedulers"), whole(1))),
     "draw_lane": ((3, 32, 2, 5, 1), dict(blocks=whole(1), wide=whole(1, 32), high=whole(1, 32), x=whole(0, 31), y=whole(0, 1))),
     "draw_sm": (("A100", 108, 4, 64, 64), dict(name=anything) | dict.fromkeys(("sms", "schedulers", "warps", "fp32"), whole(1))),
+    "draw_queue": (([("launch", 10, 200.0), ("synchronize", None, None)],), {}),
+    "draw_timeline": (([0, 1, None, 0], 2), dict(warps=whole(2, 1024))),
+    "draw_block_times": (([None, 0, 0], 1, 100), dict(blocks=whole(1, 1024), cycles=whole(1))),
+    "draw_waves": (([(n % 5, n // 5) for n in range(13)], 5), dict(sms=whole(5, 1024))),
+    "draw_bounds": (({"cuda": dict(l1=1e-3, lsu=2e-3)}, "made up"), dict(title=anything)),
+    "bounds_table": ((dict(copy=SimpleNamespace(bound=lambda gpu: 1, bounds=lambda gpu: dict(dram=1))), ["T4"]),
+                     dict(profiles=lambda x: isinstance(x, dict))),
     "draw_inner": (("ikj",), {}), "arithmetic_intensity": ((1, 2, 3, 4), dict.fromkeys(("M", "N", "K", "itemsize"), whole(1))),
     "profile": ((copy, 1, 32, X, X.copy()), LAUNCH), "gpu_named": (("A100",), {}),
     "draw_tiles": ((0,), dict(step=whole(0))), "draw_block_steps": ((np.ones((4, 4)), np.ones((4, 4))), {}),

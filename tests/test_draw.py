@@ -6,12 +6,14 @@ from xml.etree import ElementTree
 import numpy as np, pytest
 from PIL import Image
 from figures import SVG, contrast, covers, filled, middle, parts, text_in, weakest_text, words
+from matmul_course.tools.charts import draw_bounds
 from matmul_course.tools.figure import (
     A_COLOR, B_COLOR, CHAR, C_COLOR, GAP, INK, LINE, MUTED, PAPER, Figure, Stepper, chart, elide, grid, number, tint)
 from matmul_course.tools.pictures import (
     draw_broadcast, draw_broadcast_steps, draw_digits, draw_dot, draw_layers, draw_matmul, draw_matmul_steps)
 from matmul_course.tools.pictures_cpu import draw_inner, draw_kernel, draw_layout, draw_loops, draw_shares, roofline
-from matmul_course.tools.pictures_gpu import draw_block_steps, draw_blocks, draw_occupancy, draw_patch, draw_tiles
+from matmul_course.tools.pictures_gpu import (
+    draw_block_steps, draw_block_times, draw_blocks, draw_occupancy, draw_patch, draw_queue, draw_tiles, draw_timeline, draw_waves)
 
 rng = np.random.default_rng(0)
 def floats(*shape): return rng.normal(size=shape)
@@ -46,6 +48,10 @@ def lesson_figures():
     for rows, cols in CUTS: yield draw_shares(rows, cols)
     for step in range(4): yield draw_tiles(step)
     for share in (0, 0.375, 1): yield draw_occupancy(80, 256, share)
+    yield from [draw_queue([("launch", 10, 200), ("launch", 10, 200), ("wait", None, None)]), draw_queue([("wait", None, None)])]
+    yield from [draw_timeline([0], 1), draw_timeline([0, 1, None, None] * 8, 2), draw_timeline([*range(16)] * 2, 16)]
+    yield from [draw_block_times([None, 0, 0], 1, 128), draw_block_times([None, 0, 1, 2] * 12, 3, 128)]
+    for blocks, sms in ((1, 1), (109, 108), (3125, 108)): yield draw_waves([(n % sms, n // sms) for n in range(blocks)], sms)
 
 CUTS = ([0, 516, 1024], [0, 256, 512, 768, 1024]), (range(0, 50_001, 6250), [0, 10]), ([0, 5], [0, 5])
 SMALL = list(figures())
@@ -372,6 +378,13 @@ def test_a_chart_is_the_same_each_time_and_keeps_its_words():
     inner = list(ElementTree.fromstring(fig.svg).iter(SVG + "svg"))[1]
     assert [float(inner.get(k)) for k in ("x", "y", "width", "height")] == [8, 8, 480, 153.6]
 
+def test_bounds_name_the_resource_that_binds():
+    "`waves` and what was measured are drawn, and bind nothing; a bound of 0 is not drawn."
+    bounds = dict(dram=2e-6, l1=1e-4, lsu=2e-4, shared=0, fp32=3e-5, fp64=0, waves=3e-4)
+    fig = draw_bounds({"cuda": bounds, "tiles": bounds | dict(shared=1e-3, measured=4e-3)}, "Two kernels", (1e-7, 1e-2), "Made up.")
+    assert {"lsu, 200 µs", "shared, 1.00 ms", "measured", "waves"} <= set(words(fig)) and "fp64" not in words(fig)
+    assert fig.title.startswith("Two kernels. cuda: lsu 200 µs; tiles: shared 1.00 ms")
+
 # -- taking what a page has
 
 def test_torch_and_numpy_draw_the_same():
@@ -433,7 +446,15 @@ def test_strange_numbers_are_drawn():
     (lambda: draw_occupancy(32, 100, 1.0), ValueError, "threads: 100 should be whole warps"),
     (lambda: draw_occupancy(32, 64, 1.5), ValueError, "share: 1.5 should be 0 to 1"),
     (lambda: roofline([], 1e9, 1e9), ValueError, "points: [] should be"),
-    (lambda: roofline([("a", 0, 1)], 1e9, 1e9), ValueError, "points: [('a', 0, 1)] should be"),
+    (lambda: roofline([("a", 0, 1)], 1e9, 1e9), ValueError, "points: 0 should be"),
+    (lambda: roofline([("a", 1)], 1e9, 1e9), ValueError, "points: [('a', 1)] should be"),
+    (lambda: draw_timeline([], 1), ValueError, "issued: [] should be"),
+    (lambda: draw_timeline([1], 1), ValueError, "issued: 1 should be a whole number from 0 to 0"),
+    (lambda: draw_block_times([], 1, 8), ValueError, "computes: [] should be"),
+    (lambda: draw_waves([], 5), ValueError, "homes: [] should be"), (lambda: draw_waves([(5, 0)], 5), ValueError, "homes: 5 should be"),
+    (lambda: draw_waves([(0, 1)], 5), ValueError, "homes: 1 should be"), (lambda: draw_waves([0], 5), ValueError, "homes: [0] should be"),
+    (lambda: draw_queue([]), ValueError, "calls: [] should be"), (lambda: draw_queue([("a", -1, 2)]), ValueError, "calls: -1 should be"),
+    (lambda: draw_bounds({"a": {}}, ""), ValueError, "bounds: {'a': {}} should be"),
     (lambda: roofline([("a", 1, 1)], 0, 1e9), ValueError, "peak: 0 should be"),
     (lambda: roofline([("a", 1, 1)], 1e9, float("inf")), ValueError, "bandwidth: inf should be"),
 ])

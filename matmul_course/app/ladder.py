@@ -14,7 +14,7 @@ from importlib import import_module
 from typing import Any
 import numpy as np
 from ..tools import thread_pools
-from ..tools.arguments import as_real, as_whole, one_of
+from ..tools.arguments import as_list, as_real, as_whole, one_of
 from ..tools.checks import (
     Matmul, as_kind, common_kind, error_bound, matmul_shape, to_numpy, without_checks)
 from ..tools.charts import draw_times
@@ -189,10 +189,8 @@ def _contenders(names: Any) -> list[Rung]:
     "The rungs of these names, all CPU rungs for None. ValueError for one that cannot be timed."
     known = rungs()
     if names is None: return [r for r in known.values() if r.device == "cpu"]
-    names = [names] if isinstance(names, str) else names
-    if not isinstance(names, (list, tuple)) or not names:
-        raise ValueError(f"names: {names!r} should be a list of rungs; a race needs one")
-    found = [known[one_of("names", n, known)] for n in names]
+    listed = [names] if isinstance(names, str) else as_list("names", names)
+    found = [known[one_of("names", n, known)] for n in listed]
     emulated = [r.name for r in found if _emulated(r)]
     if 0 < len(emulated) < len(found):
         raise ValueError(f"names: {emulated[0]!r} runs on the emulator here, whose times compare "

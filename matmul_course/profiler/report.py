@@ -14,6 +14,7 @@ from fastcore.basics import groupby
 from .bounds import GPUS, binds
 from .count import MOST_OUTSIDE
 from .warp import SECTOR
+from ..tools.arguments import as_list, one_of
 from ..tools.figure import (
     A_COLOR, B_COLOR, C_COLOR, INK, LINE, Figure, rect, text)
 from ..tools.table import Table
@@ -121,6 +122,8 @@ def bounds_table(
 ) -> Table:
     """The largest bound of each kernel on each GPU, and the resource that gives it. ValueError for
     an unknown GPU."""
+    for gpu in as_list("gpus", gpus): one_of("gpus", gpu, GPUS)
+    if not isinstance(profiles, Mapping): raise TypeError(f"profiles: {profiles!r} is no dict")
     rows = [[name, *(f"{duration(p.bound(gpu))} {_limit(p, gpu, '*')}" for gpu in gpus)]
         for name, p in profiles.items()]
     return Table(["kernel", *gpus], rows, "Lower bounds: no run is shorter. Each stands beside the "

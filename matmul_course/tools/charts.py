@@ -124,7 +124,8 @@ def draw_bounds(
     `fp64`, `waves`, or the time `measured`), on a logarithmic axis. Of the resources, `waves`
     aside, the one that binds is filled and named. Its words for those who cannot see it list these,
     and the times. ValueError where there is nothing to draw. Needs matplotlib, of `course`."""
-    if not bounds or not all(bounds.values()): raise ValueError(f"bounds: {bounds} is empty")
+    if not isinstance(bounds, dict) or not bounds or not all(bounds.values()):
+        raise ValueError(f"bounds: {bounds!r} should be a dict of dicts, and none of them empty")
     from matplotlib.ticker import EngFormatter
     ax, said = _axes(title, 1.3 + 0.62 * len(bounds), bounds), []
     kinds = [kind for kind in _RESOURCES if any(b.get(kind) for b in bounds.values())]

@@ -7,13 +7,13 @@ __all__ = ['Matmul', 'HARD_SHAPES', 'matmul_shape', 'common_kind', 'as_kind', 't
            'error_bound', 'check_matmul']
 
 # %% ../../nbs/tools/checks.ipynb #tools-checks-003
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from fractions import Fraction
 from functools import lru_cache, wraps
 from typing import Any, TypeVar
 from weakref import WeakKeyDictionary
 import numpy as np
-from .arguments import as_function, as_whole, one_of
+from .arguments import as_function, as_list, as_whole, one_of
 
 # %% ../../nbs/tools/checks.ipynb #tools-checks-007
 def matmul_shape(
@@ -311,25 +311,19 @@ def _assert_stands_alone(fn: Callable[..., Any], kind: str, x: np.ndarray, y: np
 # %% ../../nbs/tools/checks.ipynb #tools-checks-050
 def _sizes_to_try(shapes: Any) -> list[list[int]]:
     "What was passed as `shapes`, if it is a list of three sizes each."
-    try: listed = [(*s,) for s in shapes]
-    except TypeError: listed = []
-    if not listed or any(len(s) != 3 for s in listed):
-        raise ValueError(f"shapes: {shapes!r} should be a list of (M, K, N), and not empty")
-    return [[as_whole("shapes", n) for n in s] for s in listed]
+    return [[as_whole("shapes", n) for n in s] for s in as_list("shapes", shapes, 3)]
 
 def _kinds_to_try(kinds: Any) -> list[str]:
     "What was passed as `kinds`, if it is a list of containers."
-    if not isinstance(kinds, (list, tuple, set)) or not kinds:
-        raise ValueError(f"kinds: {kinds!r} should be a list of 'numpy', 'torch' or both")
-    return [one_of("kinds", kind, ("numpy", "torch")) for kind in kinds]
+    return [one_of("kinds", kind, ("numpy", "torch")) for kind in as_list("kinds", kinds)]
 
 # %% ../../nbs/tools/checks.ipynb #tools-checks-051
 def check_matmul(
     fn: Callable[..., Any],                   # Function of (a, b), on arrays or tensors
-    shapes: Iterable[Sequence[int]] = HARD_SHAPES, # Sizes (M, K, N) to try
+    shapes: Sequence[Sequence[int]] = HARD_SHAPES, # Sizes (M, K, N) to try
     dtype: Any = None,                        # float32 or float64; both unless given
     seed: int = 0,                            # Seed of the random operands
-    kinds: Iterable[str] | None = None,       # "numpy", "torch"; those that `fn` takes unless given
+    kinds: Sequence[str] | None = None,       # "numpy", "torch"; those that `fn` takes unless given
 ) -> None:
     """Raise AssertionError, which says where and by how much, unless `fn` computes `a @ b`.
 

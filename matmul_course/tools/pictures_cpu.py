@@ -9,10 +9,10 @@ __all__ = ['draw_layout', 'draw_inner', 'roofline', 'draw_kernel', 'draw_loops',
 # %% ../../nbs/tools/pictures_cpu.ipynb #tools-pictures-cpu-003
 import re, sys
 from subprocess import run
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any
 import numpy as np
-from .arguments import as_real, as_whole
+from .arguments import as_list, as_real, as_whole
 from .checks import to_numpy
 from .machine import kib
 from matmul_course.tools.figure import (
@@ -71,16 +71,13 @@ def draw_inner(
 
 # %% ../../nbs/tools/pictures_cpu.ipynb #tools-pictures-cpu-017
 def _programs(points):
-    "Name, FLOP/byte and FLOP/s of each program, the fastest first. ValueError for anything else."
-    try: found = [(str(name), float(x), float(y)) for name, x, y in points]
-    except (TypeError, ValueError, OverflowError): found = []
-    if not found or not all(0 < v < np.inf for _, *xy in found for v in xy):
-        should = "should be a list of (name, FLOP/byte, FLOP/s), and not empty"
-        raise ValueError(f"points: {points!r} {should}")
+    "Name, FLOP/byte and FLOP/s of each program, the fastest first. An error for anything else."
+    found = [(str(name), as_real("points", x, 0), as_real("points", y, 0))
+             for name, x, y in as_list("points", points, 3)]
     return sorted(found, key=lambda p: -p[2])
 
 def roofline(
-    points: Iterable[tuple[str, float, float]], # Name, FLOP/byte and FLOP/s of each program
+    points: Sequence[tuple[str, float, float]], # Name, FLOP/byte and FLOP/s of each program
     peak: float,                                # FLOP/s
     bandwidth: float,                           # byte/s
     note: str = "",                             # Below the chart: what was measured, and where

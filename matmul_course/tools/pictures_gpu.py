@@ -9,10 +9,10 @@ __all__ = ['draw_blocks', 'draw_queue', 'draw_lane', 'draw_sm', 'draw_timeline',
 # %% ../../nbs/tools/pictures_gpu.ipynb #tools-pictures-gpu-003
 from collections.abc import Sequence
 import numpy as np
-from .arguments import as_real, as_whole
+from .arguments import as_list, as_real, as_whole
 from matmul_course.tools.figure import (
-    A_COLOR, B_COLOR, C_COLOR, Figure, INK, LINE, PAPER, Stepper, elide, grid, number, places, rect,
-    tag, text, tint)
+    A_COLOR, B_COLOR, CHAR, C_COLOR, Figure, INK, LINE, PAPER, Stepper, elide, grid, number, places,
+    rect, tag, text, tint)
 
 # %% ../../nbs/tools/pictures_gpu.ipynb #tools-pictures-gpu-007
 def draw_blocks(
@@ -50,7 +50,8 @@ def draw_queue(
         x, width = 100 + scale * begin, scale * (end - begin)
         return (rect(x, 30 + 46 * row, width, 30, fill=color, stroke=INK)
                 + text(x + width / 2, 45 + 46 * row, word if width > 60 else "", 12))
-    for name, hand_over, run in calls:
+    for name, hand_over, run in as_list("calls", calls, 3):
+        for t in {hand_over, run} - {None}: as_real("calls", t, 0)
         begin, host = host, max(host, device) if hand_over is None else host + hand_over
         body.append(bar(0, begin, host, name, PAPER if hand_over is None else A_COLOR))
         if run is None: continue
@@ -60,7 +61,8 @@ def draw_queue(
     title = f"The last launch returns after {launched:g} µs; the GPU is done after {device:g} µs"
     body += [text(50, 45 + 46 * row, name, 12) for row, name in enumerate(names)]
     body.append(text(16, 140, title, text_anchor="start"))
-    return Figure("".join(body), round(120 + scale * max(host, device)), 158, title)
+    wide = max(120 + scale * max(host, device), 32 + CHAR * len(title))
+    return Figure("".join(body), round(wide), 158, title)
 
 # %% ../../nbs/tools/pictures_gpu.ipynb #tools-pictures-gpu-009c
 def _wedge(x, y, height, to_x, to_y, to_height):
@@ -141,10 +143,8 @@ def draw_timeline(
 ) -> Figure:
     """A row for each warp, filled in the cycles in which it issues an instruction, and below them a
     row for the scheduler. The title gives the share of the cycles that are used."""
-    used = sum(w is not None for w in issued)
-    title = (f"{warps} warp{'s'[warps == 1:]}: an instruction is issued in {used} of "
-             f"{len(issued)} cycles, {used / len(issued):.0%}")
-    return _draw_turns(issued, as_whole("warps", warps, 1), "warp", "scheduler", title)
+    return _draw_turns("issued", issued, "warp", warps, "scheduler", lambda used, n:
+                       f"an instruction is issued in {used} of {n} cycles, {used / n:.0%}")
 
 def draw_block_times(
     computes: Sequence[int | None], # The block that computes in each column, or None
@@ -153,13 +153,16 @@ def draw_block_times(
 ) -> Figure:
     """A row for each block of an SM, filled while it computes, and below them a row for the SM. The
     title gives the share of the time in which one of them computes."""
-    share = sum(b is not None for b in computes) / len(computes)
-    title = (f"{blocks} block{'s'[blocks == 1:]}: the SM computes for {share:.0%} of these "
-             f"{cycles * len(computes):,} cycles")
-    return _draw_turns(computes, as_whole("blocks", blocks, 1), "block", "SM", title)
+    as_whole("cycles", cycles, 1)
+    return _draw_turns("computes", computes, "block", blocks, "SM", lambda used, n:
+                       f"the SM computes for {used / n:.0%} of these {cycles * n:,} cycles")
 
-def _draw_turns(turns, count, one, all_of_them, title):
-    "A row for each of those that take turns, and one for all of them."
+def _draw_turns(name, turns, one, count, all_of_them, said):
+    "A row for each of those that take turns, and one for all of them. `said` ends the title."
+    as_whole(f"{one}s", count, 1, 1024)
+    for t in as_list(name, turns): t is None or as_whole(name, t, 0, count - 1)
+    used = len(turns) - turns.count(None)
+    title = f"{count} {one}{'s'[count == 1:]}: {said(used, len(turns))}"
     rows = [*([t == r for t in turns] for r in range(count)), [t is not None for t in turns]]
     names = [*(f"{one} {r}" for r in range(count)), all_of_them]
     return _draw_rows(np.array(rows), names, range(count + 1), 15, title)
@@ -170,8 +173,11 @@ def draw_waves(
 ) -> Figure:
     """A column for each SM and a row for each wave, filled where a block runs; many waves are cut
     short. The title counts the SMs that are idle in the last one."""
+    as_whole("sms", sms, 1, 1024)
+    for home in as_list("homes", homes, 2):
+        for n, most in zip(home, (sms, len(homes))): as_whole("homes", n, 0, most - 1)
     waves = max(wave for _, wave in homes) + 1
-    filled = np.zeros((waves, as_whole("sms", sms, 1)), bool)
+    filled = np.zeros((waves, sms), bool)
     for sm, wave in homes: filled[wave, sm] = True
     title = (f"{len(homes):,} blocks on {sms} SMs: {waves} wave{'s'[waves == 1:]}; in the last one "
              f"{sms - filled[-1].sum()} SMs are idle")
