@@ -11,11 +11,16 @@ def pair(shape_a, shape_b, kind="numpy", dtype=np.float32):
     arrays = [np.arange(np.prod(s), dtype=dtype).reshape(s) for s in (shape_a, shape_b)]
     return arrays if kind == "numpy" else [torch.from_numpy(x) for x in arrays]
 
+SMALL = [s for s in HARD_SHAPES if math.prod(s) < 3000]
+LARGE = [s for s in HARD_SHAPES if s not in SMALL]
+
 @every
-def test_serves_both_containers_and_both_dtypes(name):
-    "Rungs that work number by number only on small shapes: their lessons check them on all."
-    slow = RUNGS[name].max_flop is not None
-    check_matmul(RUNGS[name].fn, [s for s in HARD_SHAPES if not slow or math.prod(s) < 3000], kinds=("numpy", "torch"))
+def test_serves_both_containers_and_both_dtypes(name): check_matmul(RUNGS[name].fn, SMALL, kinds=("numpy", "torch"))
+
+@pytest.mark.parametrize("name", [pytest.param(n, marks=[pytest.mark.slow] * (r.max_flop is not None)) for n, r in RUNGS.items()])
+def test_serves_large_shapes_too(name):
+    "Rungs that work number by number only with --full."
+    check_matmul(RUNGS[name].fn, LARGE, kinds=("numpy", "torch"))
 
 @every
 @pytest.mark.parametrize("kind", ["numpy", "torch"])

@@ -268,24 +268,26 @@ kernel[1, 4](x)
 print(x[0], kept() - before)
 """
 
-ALL_OF_THEM = """
-import runpy, sys
-for folder in sys.argv[1:]:
-    sys.path[0] = folder
+EACH_IN_TURN = """
+import importlib, runpy, shutil, sys
+sys.path[0], sys.dont_write_bytecode = "now", True
+for version in sys.argv[1:]:
+    shutil.copytree(version, "now", dirs_exist_ok=True)
+    importlib.invalidate_caches()
     sys.modules.pop("helpers", None)
-    runpy.run_path(folder + "/script.py")
+    runpy.run_path("now/script.py")
 """
 
 def test_what_is_kept_on_disk_is_never_stale(tmp_path):
-    "A second process finds the kernel; an edit of kernel, device function or global makes it anew."
+    "A second process finds the kernel; an edit of kernel, device function or global, in the same files, makes it anew."
     env = dict(os.environ, MATMUL_COURSE_CACHE=str(tmp_path / "cache"), MATMUL_COURSE_CUDA="emulate")
-    (tmp_path / "all.py").write_text(ALL_OF_THEM, encoding="utf-8")
+    (tmp_path / "turns.py").write_text(EACH_IN_TURN, encoding="utf-8")
     def write(folder, factor=2, more="", size=4, own=""):
         (tmp_path / folder).mkdir()
         (tmp_path / folder / "helpers.py").write_text(MODULE.format(factor=factor, more=more), encoding="utf-8")
         (tmp_path / folder / "script.py").write_text(SCRIPT.format(size=size, more=own), encoding="utf-8")
-    def run(*folders):
-        done = subprocess.run([sys.executable, "all.py", *folders], cwd=tmp_path, env=env, capture_output=True, text=True)
+    def run(*versions):
+        done = subprocess.run([sys.executable, "turns.py", *versions], cwd=tmp_path, env=env, capture_output=True, text=True)
         assert done.returncode == 0, done.stderr
         return done.stdout.splitlines()
     edits = {"a global of another module": dict(factor=3), "a device function of another module": dict(more="+ 1"),

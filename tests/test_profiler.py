@@ -215,7 +215,7 @@ def test_loads_in_the_head_of_a_loop_are_matched():
 
 @pytest.mark.parametrize("seed", range(4))
 def test_tables_that_grow_and_one_bucket_for_all_requests_count_the_same(seed, monkeypatch):
-    "Every table is full after its first row; every request that is not the next one is looked for in one chain."
+    "Every table is full at its second record, and is doubled; every request that is not the next one is looked for in one chain."
     for kernel, block in ((scattered(seed), (33, 2)), (define(NAIVE.format("c, r")), (16, 3))):
         arrays = (np.arange(999.), np.zeros(999)) if block == (33, 2) else matrices(6, 7, 32).values()
         with monkeypatch.context() as m:
