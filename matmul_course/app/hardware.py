@@ -193,15 +193,13 @@ def _read_counters(program, kernels, seconds=180):
         except subprocess.TimeoutExpired as e: raise OSError(f"ncu ran over {seconds} s") from e
         out.seek(0)
         said = out.read()
-    if "ERR_NVGPUCTRPERM" in said: raise OSError(_NOT_ALLOWED)
+    if "ERR_NVGPUCTRPERM" in said: raise OSError("ncu may not read them; "
+        "https://developer.nvidia.com/ERR_NVGPUCTRPERM says how to allow it")
     rows = _report_rows(said)
     same = len(rows) == len(kernels) and all(k in name for k, (name, _) in zip(kernels, rows))
     if same: return [counters for _, counters in rows]
     raise OSError(f"ncu lists {len(rows)} launches, and not the {len(kernels)} that were made. "
                   f"Its last words: {said.strip()[-200:]}")
-
-_NOT_ALLOWED = ("ncu may not read them (ERR_NVGPUCTRPERM); "
-                "https://developer.nvidia.com/ERR_NVGPUCTRPERM says how to allow it")
 
 # %% ../../nbs/app/hardware.ipynb #app-hardware-034
 def _compare(launch, seconds, gpu):
@@ -259,8 +257,7 @@ def _refuse(out):
     "Raise OSError unless a new file of that name can be made. None is left."
     try: out.touch(exist_ok=False)
     except OSError as e:
-        way_out = "name a new file in a folder that is there"
-        raise type(e)(f"out: {out} cannot be made: {e.strerror}; {way_out}") from e
+        raise type(e)(f"out: {out}: {e.strerror}; name a new file in a folder that is there") from e
     out.unlink()
 
 def hardware(
@@ -304,7 +301,7 @@ def of_card(path: str | Path, product: str = "1024x1024x1024") -> Figure:
     rows = [row for row in found["kernels"] if row["name"].split()[-1] == product]
     if not rows: raise ValueError(f"product: {path} has no times of {product}")
     if not all(row["bounds"] for row in rows):
-        raise ValueError(f"path: {path} has times and no bounds: the driver said too little")
+        raise ValueError(f"path: {path} has times and no bounds; its notes say why")
     marks = {row["name"].split()[0]: row["bounds"] | {"measured": row["seconds"]["median"]}
              for row in rows}
     return draw_bounds(marks, f"{product} on {found['card']['name']}")

@@ -81,7 +81,7 @@ RECORDS = 5
 
 @light_inline
 def find_root(address, roots):
-    "The row of `roots` (first address, end, item size, first cell, 1 if shared), or -1 for none."
+    "The row of `roots` whose first address and end are around an address, or -1 if there is none."
     for r in range(len(roots)):
         if roots[r, 0] <= address < roots[r, 1]: return r
     return -1
@@ -138,7 +138,7 @@ def _note_race(address, size, kind, site, t, phase, block, log):
 
 # %% ../../nbs/emulator/11_races.ipynb #emulator-11-races-020
 def root_rows(unit: Unit, args: tuple[Any, ...]) -> np.ndarray:
-    """Rows for `find_root`: first address, end, item size, bytes, 1 if shared.
+    """A row for each array: first address, end, bytes of an element, bytes of all, 1 if shared.
 
     The shared arrays come first, and each block fills in their addresses."""
     shared = [(0, 0, d.itemsize, math.prod(shape) * d.itemsize or SHARED_LIMIT, 1)
@@ -159,7 +159,9 @@ def _arrays_in(args):
     return [a for part in parts for a in part if isinstance(a, np.ndarray)]
 
 def _race_log(unit, args, err):
-    "Tables of `_note_race`: cells for each array, those of an array after the last one's."
+    """Tables of `_note_race`: the rows of `root_rows`, and the cells of all arrays in a row.
+
+    In a row, the bytes of a cell and the number of the array's first cell replace the two sizes."""
     arrays, shared = _arrays_in(args), [_cell_size(d, unit) for _, d in unit.shared.values()]
     roots, least = root_rows(unit, arrays), min(shared, default=1)    # windows of one memory
     roots[:, 2] = [least] * len(shared) + [_cell_size(a.dtype, unit) for a in arrays]

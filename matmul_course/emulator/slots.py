@@ -93,8 +93,7 @@ def recomputable(
     return out
 
 # %% ../../nbs/emulator/09_slots.ipynb #emulator-09-slots-023
-_SLOTTED = (types.Array, types.BaseTuple, types.Record, types.EnumMember, types.Optional,
-            CudaVector)
+_SLOTTED = types.Array, types.BaseTuple, types.Record, types.EnumMember, types.Optional, CudaVector
 
 def slot_texts(name: str, kind: types.Type, unit: Unit) -> tuple[str, str, str]:
     "What makes the slots of a name, what stands in the slot of a thread, and what stores into it."

@@ -168,8 +168,8 @@ def _loops(sass):
     for head in (n for n, line in enumerate(lines) if line[0] == "."):
         for tail in before[head]:
             body = _between(head, tail, before)
-            comes_again = any(head in before[n] for n in body)
-            if comes_again and all(lines[n][0] in " ." for n in body):     # no function's entry
+            # something leads back to the head, and no function's entry, which is a name, is inside
+            if any(head in before[n] for n in body) and all(lines[n][0] in " ." for n in body):
                 bodies.setdefault(head, set()).update(body)
     inner = (body for body in bodies.values() if not any(b < body for b in bodies.values()))
     return [Loop(tuple(lines[n] for n in sorted(body))) for body in inner]
