@@ -25,8 +25,9 @@ from ..tools.figure import Figure
 
 # %% ../../nbs/profiler/9_result.ipynb #profiler-9-result-006
 # One access to one array in a line of a kernel: what it is, how often it is made, what it costs;
-# `itemsize` is that of the array, and `size` what a lane moves, which is more for a vector; `most`
-# and `slowest` are units and wavefronts of the worst request
+# `size` is what a lane moves, and `itemsize` what counts as one element of it: one of the array,
+# where a vector has several, or a part of one, where a view is narrower; `most` and `slowest` are
+# units and wavefronts of the worst request
 Line = namedtuple("Line", """source line text array kind accesses per_request unit sample requests
     units wavefronts itemsize size most slowest""")
 # A race: two threads touch one element, one of them writes, and no barrier is between; it is
@@ -127,7 +128,7 @@ class _Reader:
                 units=units, wavefronts=wavefronts, per_request=units / requests,
                 sample=fullest["lanes"].copy(),
                 unit="passes" if r < len(self.unit.shared) else "sectors",
-                itemsize=int(self.run.roots[r, 2]), size=int(fullest["size"]))
+                itemsize=min(int(self.run.roots[r, 2]), size := int(fullest["size"])), size=size)
     def sums(self, value, unit=""):
         "(array, kind) -> sum of a value of its lines; with a unit, only of lines that cost it."
         out = Counter()
@@ -192,9 +193,6 @@ def _all_outside(reader, rows):
             thread=position(int(part["thread"][0]), run.block),
             line=reader.where(part["site"][0])[1])
 
-def _bytes_of(line):             # a wide access counts as several, one by a narrow view as one
-    return line.accesses * min(line.itemsize, line.size)
-
 def read_profile(
     run: Run, weights: dict[Block, float], counted: dict[Block, Counted], complete: bool,
 ) -> KernelProfile:
@@ -210,8 +208,8 @@ def read_profile(
         sampled=sampled, exact=not sampled or complete and all_known and alike(run.grid, counted),
         loads=reader.of_kind("load", lambda l: l.accesses),
         stores=reader.of_kind("store", lambda l: l.accesses),
-        bytes_read=reader.of_kind("load", _bytes_of, "sectors").total(),
-        bytes_written=reader.of_kind("store", _bytes_of, "sectors").total(),
+        bytes_read=reader.of_kind("load", lambda l: l.accesses * l.itemsize, "sectors").total(),
+        bytes_written=reader.of_kind("store", lambda l: l.accesses * l.itemsize, "sectors").total(),
         bytes_requested=int(SECTOR * reader.sums(lambda l: l.units, "sectors").total()),
         bytes_touched=bytes_touched, sectors=reader.means("sectors"),
         bank_passes=reader.means("passes"),
