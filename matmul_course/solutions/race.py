@@ -121,7 +121,8 @@ def _long_cases(rng):
 def _without_compiler(answer, *args): return count_operations(python_function(answer), *args)[0]
 
 def _long_operands(rng):
-    return rng.standard_normal((2, 300_000), np.float32), rng.standard_normal((300_000, 1), np.float32)
+    a, b = rng.standard_normal((2, 300_000)), rng.standard_normal((300_000, 1))
+    return a.astype(np.float32), b.astype(np.float32)
 
 def matmul_on_one_thread(a, b):
     "The course's own product. Setting all libraries' threads would take longer than it does."
@@ -131,20 +132,20 @@ def matmul_on_one_thread(a, b):
     finally: numba.set_num_threads(given)
 
 faster_than_matmul = Exercise(
-    "**Faster than our own `matmul`.** The course had no product whose C is next to nothing: here A "
-    "is (M, K) with one to three rows, B is (K, 1), and K goes into the hundreds of thousands. "
-    "Write `answer(a, b)` for NumPy arrays of float32, stored row by row, that returns C as an "
-    "array (M, 1) of float32 within `error_bound(a, b)`, and is at least three and a half times as "
-    "fast as `matmul` on one thread for two rows and K = 300,000. No product of a library: no "
-    "`@`, no `dot` or `matmul` or `einsum`.",
+    "**Faster than our own `matmul`.** The course had no product whose C is next to nothing: "
+    "here A is (M, K) with one to three rows, B is (K, 1), and K goes into the hundreds of "
+    "thousands. Write `answer(a, b)` for NumPy arrays of float32, stored row by row, that "
+    "returns C as an array (M, 1) of float32 within `error_bound(a, b)`, and is at least "
+    "three and a half times as fast as `matmul` on one thread for two rows and K = 300,000. "
+    "No product of a library: no `@`, no `dot` or `matmul` or `einsum`.",
     _long_cases, right=[sum_in_any_order, a_dot_for_each_row, two_rows_at_a_time],
     wrong=[one_chain, along_the_column_first, by_the_library, whole_blocks_only, first_row_only,
            without_a_column, squares_of_a],
     ways=(DIRECTLY, Way(_without_compiler)), seconds=20, kind="faster", points=3,
     faster_than=Faster(matmul_on_one_thread, 3.5, _long_operands),
-    hints=["Along which axis do numbers of both operands lie side by side? Lesson 07 asked the same "
-           "of the loops, and of the chain of additions.",
-           "A loop in which `total` is summed cannot be vectorised while its order is kept: look for "
-           "`fastmath` in Numba's documentation, and for what `reassoc` allows."],
+    hints=["Along which axis do numbers of both operands lie side by side? Lesson 07 asked "
+           "the same of the loops, and of the chain of additions.",
+           "A loop in which `total` is summed cannot be vectorised while its order is kept: look "
+           "for `fastmath` in Numba's documentation, and for what `reassoc` allows."],
     solution="19_race.ipynb#Faster-than-our-own-matmul",
     harmless={"np.float32 -> np.float64": "a sum in float64 is more exact, and fast enough"})
