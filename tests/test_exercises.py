@@ -25,7 +25,7 @@ NOT_MOVED = set("""numba_dot elementwise broadcasting einsum library memory regi
 MOVED = {name: ex for name, ex in EXERCISES.items() if name.partition(".")[0] not in NOT_MOVED}
 SLOW = (
     "shared_memory.rows_times_vector", "shared_memory.count_in_a_block", "shared_memory.turned_without_conflicts",
-    "thread_tiles.two_columns", "thread_tiles.write_the_patch", "numba_dot.when_it_pays")
+    "thread_tiles.two_columns", "thread_tiles.write_the_patch")
 each = pytest.mark.parametrize("name", [pytest.param(n, marks=pytest.mark.slow) if n in SLOW else n for n in EXERCISES])
 
 def seeds(name, request):
