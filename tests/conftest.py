@@ -1,10 +1,12 @@
 "What several tests share."
+import os
 from collections import Counter
 from configparser import ConfigParser
 from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
+os.environ["MATMUL_COURSE_PREDICTIONS"] = "off"              # no test touches what a reader's guesses have left, nor does what it starts
 
 def pytest_addoption(parser):
     parser.addoption("--full", action="store_true", help="the tests marked slow as well, and ten times as many drawn examples")

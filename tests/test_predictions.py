@@ -1,7 +1,7 @@
 """Each question of the course is asked once, by its own lesson, before the page shows the answer.
 
 Right guesses are judged right and wrong ones wrong."""
-import ast, importlib, math, pkgutil, re
+import ast, importlib, json, math, os, pkgutil, re, subprocess, sys
 from collections import Counter
 import pytest
 import matmul_course.solutions
@@ -91,6 +91,35 @@ def test_the_right_answer_is_right_and_two_wrong_ones_are_not(key):
         assert told.right is False and q.why not in told.verdict
         hint = told.verdict.partition(": ")[2]                    # after the guess itself
         assert not shows(hint, q) and not (isinstance(answer, str) and re.search(rf"\b{re.escape(answer)}\b", hint)), told.verdict
+
+# ---------------------------------------------------------------- the score
+
+def score(env, code=""):
+    "The score of all lessons in a new process, after some guesses."
+    code = f"from matmul_course import predict, predictions\n{code}\nprint(predictions().lessons)"
+    run = subprocess.run([sys.executable, "-c", code], env={**os.environ, **env}, capture_output=True, text=True, check=True)
+    return ast.literal_eval(run.stdout)
+
+def test_the_score_survives_a_restart(tmp_path):
+    here = dict(MATMUL_COURSE_CACHE=str(tmp_path), MATMUL_COURSE_PREDICTIONS="")
+    assert score(here, "predict('multiplications', 39_200); predict('one_row_too_many')") == {"loops": (1, 2)}
+    assert score(here, "predict('one_row_too_many', 'an error'); predict('type_of_the_sum', 'float64')") == score(here)
+    assert score(here) == {"loops": (1, 2), "numba_dot": (1, len(QUESTIONS["numba_dot"]))}
+    assert [p.name for p in tmp_path.rglob("*")] == ["predictions.json"]
+
+def test_no_test_keeps_a_guess(tmp_path):
+    assert os.environ["MATMUL_COURSE_PREDICTIONS"] == "off"
+    assert score(dict(MATMUL_COURSE_CACHE=str(tmp_path)), "predict('multiplications', 39_200)") == {} and not any(tmp_path.iterdir())
+
+def test_running_the_pages_keeps_no_guess(root, tmp_path):
+    env = os.environ | dict(MATMUL_COURSE_CACHE=str(tmp_path), MATMUL_COURSE_PREDICTIONS="", PYTHONPATH=str(root))
+    page = tmp_path/"guesses.ipynb"
+    source = "from matmul_course import predict, predictions\npredict('multiplications', 39_200)\nassert not predictions().lessons"
+    page.write_text(json.dumps(dict(nbformat=4, nbformat_minor=5, metadata={}, cells=[
+        dict(cell_type="code", id="a", metadata={}, execution_count=None, outputs=[], source=source)])), encoding="utf-8")
+    code = "from matmul_course.app.commands import nbdev_test; nbdev_test()"
+    subprocess.run([sys.executable, "-c", code, str(page), "--n-workers", "0"], cwd=root, env=env, check=True, capture_output=True)
+    assert [p.name for p in tmp_path.iterdir() if p.suffix == ".json"] == []
 
 # ---------------------------------------------------------------- nothing is given away
 

@@ -233,6 +233,7 @@ def _run_notebook(notebook: str, options: dict) -> None:
     "Run a notebook, and end this process: with 0 where it passed and no error was only printed."
     from execnb.shell import CaptureShell
     from nbdev.test import test_nb
+    os.environ["MATMUL_COURSE_PREDICTIONS"] = "off"      # these guesses are no reader's
     threading.Thread(target=_end_with_parent, daemon=True).start()
     lost: list[str] = []
     _note_calls(threading, "excepthook", "a thread", lost)

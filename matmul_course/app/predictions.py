@@ -6,12 +6,16 @@
 __all__ = ['Question', 'Prediction', 'judge', 'Questions', 'find_question', 'predict', 'Score', 'predictions']
 
 # %% ../../nbs/app/predictions.ipynb #app-predictions-003
-import re, sys
-from dataclasses import dataclass
+import json, os, re, sys
+from contextlib import suppress
+from dataclasses import dataclass, field
 from difflib import get_close_matches
 from importlib import import_module
 from numbers import Integral, Real
+from pathlib import Path
 from pkgutil import iter_modules
+from platformdirs import user_cache_dir
+from ..tools.files import write_whole
 
 # %% ../../nbs/app/predictions.ipynb #app-predictions-006
 @dataclass(frozen=True, repr=False)
@@ -125,14 +129,40 @@ def find_question(key: str) -> Question:
     """The question of the course that has this key.
 
     TypeError if the key is no text; ValueError with the nearest key if there is none like it."""
+    return _lesson_with(key)[1][key]
+
+def _lesson_with(key: str) -> tuple[str, Questions]:
+    "The name of the lesson that has a question, and all its questions."
     if not isinstance(key, str): raise TypeError(f"key: {key!r} should be a text")
-    package, known = import_module("matmul_course.solutions"), {}
+    package, known = import_module("matmul_course.solutions"), []
     names = [f"{package.__name__}.{m.name}" for m in iter_modules(package.__path__)]
     for name in sorted(names, key=lambda name: name not in sys.modules):
-        known |= getattr(import_module(name), "QUESTIONS", {})
-        if key in known: return known[key]
+        questions = getattr(import_module(name), "QUESTIONS", None) or Questions()
+        if key in questions: return name.rpartition(".")[2], questions
+        known += questions
     nearest = get_close_matches(key, known, n=1, cutoff=0)
     raise ValueError(f"key: there is no question {key!r}; did you mean {nearest[0]!r}?")
+
+# %% ../../nbs/app/predictions.ipynb #app-predictions-019b
+def _file() -> Path | None:
+    "Where it is kept which guesses were right; None if it is kept nowhere."
+    setting = os.environ.get("MATMUL_COURSE_PREDICTIONS", "")
+    cache = os.environ.get("MATMUL_COURSE_CACHE", "") or user_cache_dir("matmul_course")
+    return None if setting == "off" else Path(setting or Path(cache, "predictions.json"))
+
+def _kept() -> dict:
+    "What is kept: lesson -> (number of its questions, {key: whether the latest guess is right})."
+    with suppress(OSError, ValueError, TypeError, AttributeError):
+        found = json.loads(file.read_text(encoding="utf-8")) if (file := _file()) else {}
+        return {lesson: (int(n), dict(right)) for lesson, (n, right) in found.items()}
+    return {}
+
+def _keep(lesson: str, key: str, right: bool, questions: int):
+    if not (file := _file()): return
+    kept = _kept()
+    guesses = kept.get(lesson, (0, {}))[1] | {key: right}
+    with suppress(OSError):                        # a folder that nobody may write to
+        write_whole(file, json.dumps(kept | {lesson: (questions, guesses)}).encode())
 
 # %% ../../nbs/app/predictions.ipynb #app-predictions-020
 _asked: dict[str, Prediction] = {}                # of this page: each key with its latest guess
@@ -144,24 +174,30 @@ def predict(
     """Show a question of the course, and judge a guess if there is one.
 
     The answer is shown only to whoever has found it. A key that the course does not have gives a
-    ValueError with the nearest one, and so does a guess that is none of the choices."""
-    question = find_question(key)
-    _asked[key] = Prediction(question) if guess is None else judge(question, guess)
-    return _asked[key]
+    ValueError with the nearest one, and so does a guess that is none of the choices. What became
+    of a guess is kept for `predictions`."""
+    lesson, questions = _lesson_with(key)
+    made = Prediction(questions[key]) if guess is None else judge(questions[key], guess)
+    if made.right is not None: _keep(lesson, key, made.right, len(questions))
+    _asked[key] = made
+    return made
 
 # %% ../../nbs/app/predictions.ipynb #app-predictions-027
 @dataclass(frozen=True, repr=False)
 class Score:
-    "What became of the questions of a page. It shows itself as one sentence."
-    asked: int   # Questions that were asked
+    "What became of the questions of a page, and of all lessons. It shows itself as sentences."
+    asked: int   # Questions that this page asked
     guessed: int # Those with a guess
     right: int   # Those whose latest guess is right
+    lessons: dict[str, tuple[int, int]] = field(default_factory=dict) # (right, questions) of each
     def __repr__(self):
-        guesses = "none guessed yet"
-        if self.guessed: guesses = f"{self.guessed} guessed, {self.right} right"
-        return f"Predictions on this page: {self.asked} asked, {guesses}."
+        guesses = f"{self.guessed} guessed, {self.right} right" * (self.guessed > 0)
+        page = f"Predictions on this page: {self.asked} asked, {guesses or 'none guessed yet'}."
+        kept = ", ".join(f"{name} {right} of {n}" for name, (right, n) in self.lessons.items())
+        return page + f" Right so far, by lesson: {kept}." * bool(kept)
 
 def predictions() -> Score:
-    "How many questions were asked since this page was started, and how many guesses are right."
+    "The questions of this page and their guesses, and how many were right in each lesson so far."
     rights = [p.right for p in _asked.values() if p.right is not None]
-    return Score(len(_asked), len(rights), sum(rights))
+    lessons = {name: (sum(right.values()), n) for name, (n, right) in _kept().items()}
+    return Score(len(_asked), len(rights), sum(rights), lessons)
