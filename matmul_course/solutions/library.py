@@ -305,7 +305,7 @@ def loop_in_disguise(x, w, y):
     return np.vectorize(lambda p, q: p @ w @ q, signature="(d),(e)->()")(x, y).reshape(len(x))
 
 def all_with_all(x, w, y):
-    "every row of x meets every row of y, and the result has a row too many"
+    "every row of x meets every row of y, and the result has an axis too many"
     return x @ w @ y.T
 
 def sum_of_all(x, w, y):
