@@ -185,7 +185,8 @@ has_to_be_copied = Exercise(
     hints=["`m.strides` are bytes. Which strides has a transpose, which a window?",
            "One of the two strides has to be `m.itemsize`, and the other has to reach over a whole "
            "row, or over a whole column."],
-    solution="06_library.ipynb#Does-it-have-to-be-copied")
+    solution="06_library.ipynb#Does-it-have-to-be-copied",
+    harmless={"0 -> 1": "all rows have one length"})
 
 # %% ../../nbs/solutions/06_library.ipynb #sol-06-library-026
 def as_it_is_or_turned(m):
@@ -269,10 +270,11 @@ copy_only_if_you_must = Exercise(
     _share_cases, right=[as_it_is_or_turned, columns_copied, by_the_other_exercise],
     wrong=[always_copied, never_copied, one_piece_wanted, flag_upside_down, rows_may_overlap,
            backwards_kept, only_whole_matrices, copy_lies_like_m],
-    ways=(Way(_as_a_library_sees_it),), points=2, harmless={"0 -> 1": "all rows have one length"},
+    ways=(Way(_as_a_library_sees_it),), points=2,
     hints=["There are three cases: `m` itself will do, its transpose will do, or neither does.",
            "`m.T` has the strides of `m` in the opposite order, and shares its memory."],
-    solution="06_library.ipynb#Copy-only-if-you-must")
+    solution="06_library.ipynb#Copy-only-if-you-must",
+    harmless={"0 -> 1": "all rows have one length", "1 -> 2": "any flag but 0 is true"})
 
 # %% ../../nbs/solutions/06_library.ipynb #sol-06-library-032
 def one_product_and_row_sums(x, w, y): return (x @ w * y).sum(axis=1)
