@@ -164,9 +164,9 @@ def by_three_limits():
     return [2 * 512**3 / machine.peak().best, 2**27 / machine.bandwidth().best, 2**20 * 3 / 3.5e9]
 
 def scaled_up():
-    small = np.ones((128, 128), np.float32), np.ones(2**22, np.float32), np.ones(2**17, np.float32)
+    small = np.ones((128, 128), np.float32), np.ones(2**23, np.float32), np.ones(2**17, np.float32)
     t = [bench(np.matmul, x, x.copy(), threads=1, seconds=0.02).best for x in small[:2]]
-    return np.array([64 * t[0], 4 * t[1], 8 * bench(_sum_of_squares, small[2], seconds=0.01).best])
+    return np.array([64 * t[0], 2 * t[1], 8 * bench(_sum_of_squares, small[2], seconds=0.01).best])
 
 def by_a_clock():
     found = []
@@ -219,9 +219,12 @@ def _three_products():
     square, x = np.ones((512, 512), np.float32), np.ones(2**24, np.float32)
     return (np.matmul, square, square), (np.matmul, x, x.copy()), (_sum_of_squares, x[:2**20])
 
+_fastest = [np.inf] * 3            # of all checks so far, so that one on a busy machine does no harm
+
 def _time_cases(rng):
-    times = [bench(*call, threads=1, seconds=0.02).best for call in _three_products()]
-    yield Case("your three times", (), times, within=3)
+    for n, call in enumerate(_three_products()):
+        _fastest[n] = min(_fastest[n], bench(*call, threads=1, seconds=0.02).best)
+    yield Case("your three times", (), [*_fastest], within=3)
 
 predict_a_time = Exercise(
     """**Predict a time.** How many seconds do these three take on this machine, on one thread and \
