@@ -261,7 +261,7 @@ def _profile_statement():
     rows = [f"| `{l.array}` | {l.kind} | {l.requests:,} | {l.per_request:g} |" for l in p.lines]
     return "\n".join([
         "**Read a profile.** This kernel is launched with 2 by 8 blocks of 32 by 8 threads; `x` "
-        "and `w` are (64, 8), `out` is (64, 64), all in float32.", "", "```python", *code, "```",
+        "and `w` are (64, 8), `out` is (64, 64), all in float32.", "", "```", *code, "```",
         "", "| array | access | requests | sectors per request |", "|---|---|---|---|", *rows, "",
         "One of the three arrays should be stored the other way round, transposed, with its two "
         "indices swapped in the kernel. Which one, and by what factor do the sectors of all "

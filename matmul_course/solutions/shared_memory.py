@@ -32,7 +32,8 @@ def one_barrier(a, x, out):
         if first + t < x.size: s[t] = x[first + t]
         cuda.syncthreads()
         if i < out.size:
-            for k in range(min(64, x.size - first)): total += a[i, first + k] * s[k]
+            for k in range(min(64, x.size - first)):
+                total += a[i, first + k] * s[k]
     if i < out.size: out[i] = total
 
 @cuda.jit
@@ -44,7 +45,8 @@ def barrier_at_the_end(a, x, out):
         if first + t < x.size: s[t] = x[first + t]
         cuda.syncthreads()
         if i < out.size:
-            for k in range(min(64, x.size - first)): total += a[i, first + k] * s[k]
+            for k in range(min(64, x.size - first)):
+                total += a[i, first + k] * s[k]
         cuda.syncthreads()
     if i < out.size: out[i] = total
 
@@ -58,7 +60,8 @@ def barrier_at_the_start(a, x, out):
         if first + t < x.size: s[t] = x[first + t]
         cuda.syncthreads()
         if i < out.size:
-            for k in range(min(64, x.size - first)): total += a[i, first + k] * s[k]
+            for k in range(min(64, x.size - first)):
+                total += a[i, first + k] * s[k]
     if i < out.size: out[i] = total
 
 @cuda.jit
@@ -71,7 +74,8 @@ def between_two_tiles(a, x, out):
         if first + t < x.size: s[t] = x[first + t]
         cuda.syncthreads()
         if i < out.size:
-            for k in range(min(64, x.size - first)): total += a[i, first + k] * s[k]
+            for k in range(min(64, x.size - first)):
+                total += a[i, first + k] * s[k]
     if i < out.size: out[i] = total
 
 # %% ../../nbs/solutions/15_shared_memory.ipynb #sol-15-shared-memory-014a
@@ -85,7 +89,8 @@ def in_the_guard(a, x, out):
         if first + t < x.size: s[t] = x[first + t]
         cuda.syncthreads()
         if i < out.size:
-            for k in range(min(64, x.size - first)): total += a[i, first + k] * s[k]
+            for k in range(min(64, x.size - first)):
+                total += a[i, first + k] * s[k]
             cuda.syncthreads()
     if i < out.size: out[i] = total
 
@@ -99,7 +104,8 @@ def behind_the_loop(a, x, out):
         if first + t < x.size: s[t] = x[first + t]
         cuda.syncthreads()
         if i < out.size:
-            for k in range(min(64, x.size - first)): total += a[i, first + k] * s[k]
+            for k in range(min(64, x.size - first)):
+                total += a[i, first + k] * s[k]
     cuda.syncthreads()
     if i < out.size: out[i] = total
 
@@ -112,7 +118,8 @@ def barrier_moved(a, x, out):
     for first in range(0, x.size, 64):
         if first + t < x.size: s[t] = x[first + t]
         if i < out.size:
-            for k in range(min(64, x.size - first)): total += a[i, first + k] * s[k]
+            for k in range(min(64, x.size - first)):
+                total += a[i, first + k] * s[k]
         cuda.syncthreads()
     if i < out.size: out[i] = total
 
@@ -126,7 +133,8 @@ def for_a_warp_only(a, x, out):
         if first + t < x.size: s[t] = x[first + t]
         cuda.syncthreads()
         if i < out.size:
-            for k in range(min(64, x.size - first)): total += a[i, first + k] * s[k]
+            for k in range(min(64, x.size - first)):
+                total += a[i, first + k] * s[k]
         cuda.syncwarp()
     if i < out.size: out[i] = total
 
@@ -140,7 +148,8 @@ def around_the_tile(a, x, out):
         if first + t < x.size: s[t] = x[first + t]
         cuda.syncthreads()
         if i < out.size:
-            for k in range(min(64, x.size - first)): total += a[i, first + k] * x[first + k]
+            for k in range(min(64, x.size - first)):
+                total += a[i, first + k] * x[first + k]
     if i < out.size: out[i] = total
 
 @cuda.jit
@@ -154,7 +163,8 @@ def one_too_many(a, x, out):
         if first + t < x.size: s[t] = x[first + t]
         cuda.syncthreads()
         if i < out.size:
-            for k in range(min(64, x.size - first)): total += a[i, first + k] * s[k]
+            for k in range(min(64, x.size - first)):
+                total += a[i, first + k] * s[k]
         cuda.syncthreads()
     if i < out.size: out[i] = total
 
@@ -359,7 +369,7 @@ def _without_conflicts(p) -> str:
     for line in p.lines:
         if line.slowest > 1:
             return f"a {line.kind} of {line.array} takes {line.slowest:g} wavefronts"
-    for race in p.races: return f"{race.array}{race.index} is the place of a race"
+    for race in p.races: return f"there is a race for a number of {race.array}"
     requests, warps = sum(line.requests for line in p.lines), 32 * p.grid[0] * p.grid[1]
     if requests <= 4 * warps: return ""
     return f"{warps} warps make {requests} requests, and four for each are enough"
