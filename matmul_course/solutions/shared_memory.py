@@ -355,7 +355,7 @@ def turned_in_place(a, out):
 
 @cuda.jit
 def a_lane_at_a_time(a, out):
-    "the lanes of a warp take turns; no request takes two wavefronts, but there are far more"
+    "one lane works at a time; no request takes two wavefronts, but there are far more of them"
     j, i = cuda.grid(2)
     for lane in range(32):
         if lane == cuda.threadIdx.x: out[j, i] = a[i, j]
