@@ -225,8 +225,12 @@ def _complaint(case: Case, end: Outcome) -> str:
     if end.failed: return end.failed
     if end.value is None and case.expected is not None:
         return "None came out: is there a `return`?"
-    try: return difference(end.value, case.expected, case.bound, case.within, case.like)
-    except Exception: return f"{_sort_of(end.value)} came out, and nothing can be compared with it"
+    return _compared(end.value, case.expected, case.bound, case.within, case.like)
+
+def _compared(got, *expected, **how) -> str:
+    "The difference, also where what came out refuses to be compared."
+    try: return difference(got, *expected, **how)
+    except Exception: return f"{_sort_of(got)} came out, and nothing can be compared with it"
 
 # %% ../../nbs/app/exercises.ipynb #app-exercises-029
 def _failed(ex: Exercise, answer, seed: int, tries, ends, n: int, why: str) -> Verdict:
@@ -234,8 +238,7 @@ def _failed(ex: Exercise, answer, seed: int, tries, ends, n: int, why: str) -> V
     case = tries[n][1]
     verdict = Verdict(False, f"With {case.tried}: {why}.", 0, seed, case.tried)
     known = [f for f in ex.wrong if python_function(f) is python_function(answer)]
-    late = ends(n).error is OutOfTime
-    _named(verdict, known or [f for f in ex.wrong if not late and _alike(ex, f, tries, ends)])
+    _named(verdict, known or [f for f in ex.wrong if _alike(ex, f, tries, ends)])
     drawn = bool(inspect.signature(ex.cases).parameters)
     verdict.text += f" (`seed={seed}` draws this case again.)" * drawn
     return verdict
@@ -261,8 +264,8 @@ def _same(one: Outcome, other: Outcome) -> bool:
         ours = not one.error or one.error.__module__.startswith("matmul_course")
         return not ours or _gist(one) == _gist(other)
     rounded = any(isinstance(x, (float, complex)) or is_array(x) for x in leaves(one.value))
-    like = one.value if is_array(one.value) else None
-    return not difference(other.value, one.value, within=1 + 1e-5 * rounded, like=like)
+    like = one.value if getattr(one.value, "shape", ()) else None
+    return not _compared(other.value, one.value, within=1 + 1e-5 * rounded, like=like)
 
 # %% ../../nbs/app/exercises.ipynb #app-exercises-031b
 def _times_as_fast(answer, reference, *args) -> float:

@@ -59,7 +59,6 @@ class _CountedArray(np.ndarray):
     counts = None
     def __array_finalize__(self, obj): self.counts = getattr(obj, "counts", None)
     def __getitem__(self, index): return _counting(super().__getitem__(index), self.counts)
-    def __iter__(self): return (self[i] for i in range(len(self)))
     def dot(self, *_): _refuse_product("dot")
     def __array_function__(self, func, types, args, kwargs):
         _refuse_product(func.__name__)
@@ -135,8 +134,11 @@ def _module_of(x: Any) -> str:
 
 @contextmanager
 def _taken_away(answer, names) -> Iterator[None]:
-    beside = getattr(python_function(answer), "__globals__", {})
+    fn = python_function(answer)
+    beside = getattr(fn, "__globals__", {})
     def within(name): return any(f"{name}.".startswith(f"{forbidden}.") for forbidden in names)
+    if within(home := _module_of(fn)) and home != beside.get("__name__"):
+        raise RuleBroken(f"it is `{fn.__name__}` of {home}")
     own = beside.get("__name__")
     hidden = {k: x for k, x in beside.items() if within(_module_of(x)) and _module_of(x) != own}
     loaded = {name: sys.modules[name] for name in [*sys.modules] if within(name)}
