@@ -298,6 +298,8 @@ def _limit_cases(rng):
         yield Case(f"{n} numbers, all products negative", (abs(a), -abs(b), -2.), 0)
         yield Case(f"{n} numbers, the same with a limit above 0", (abs(a), -abs(b), 2.), -1)
     yield Case("no numbers", (np.zeros(0), np.zeros(0), -1.), -1)
+    large = np.array([2. ** 15, .125])
+    yield Case("a large product and a small one", (large, large, 2. ** 30), 1)
     yield Case("20,000 ones", (np.ones(20_000), np.ones(20_000), 17_000.5), 17_000)
     yield Case("one number", (np.array([.5]), np.array([.75]), .25), 0)
 
