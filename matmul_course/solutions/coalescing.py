@@ -191,7 +191,8 @@ upside_down = Exercise(
     hints=["Which index changes from lane to lane? It should be the last index of both arrays.",
            "`cuda.grid(2)` gives x first. Let it be the column of both arrays, and work out which "
            "row of `a` comes first in `out`."],
-    solution="14_coalescing.ipynb#Upside-down")
+    solution="14_coalescing.ipynb#Upside-down",
+    harmless={"cuda.blockDim.* -> cuda.blockDim.*": "the blocks are square"})
 
 # %% ../../nbs/solutions/14_coalescing.ipynb #sol-14-coalescing-016b
 @cuda.jit
@@ -219,14 +220,11 @@ def _layer_profile(turned=False):
 def of_a_warp(): return "w", (8 * (1 + 32) + 4) / (8 * (1 + 4) + 4)
 
 def of_the_launch():
-    requests, stores = 1_024, 128
-    before = requests * 1 + requests * 32 + stores * 4
-    after = before - requests * (32 - 4)
-    return ["w", np.float32(before / after)]
+    return ["w", np.divide(8 * 33 + 4, 8 * 5 + 4)]
 
 def measured():
     before, after = _layer_profile().bytes_requested, _layer_profile(True).bytes_requested
-    return ("w", round(before / after, 2))
+    return ("w", before / after)
 
 # %% ../../nbs/solutions/14_coalescing.ipynb #sol-14-coalescing-016d
 def of_this_request_alone():
@@ -343,7 +341,8 @@ telling_matrix = Exercise(
     wrong=[ones, symmetric, same_from_behind, one_row, not_a_number, nothing_in_the_last_column],
     hints=["What would a copy have to look like to pass for a transpose?",
            "Which of them do two equal entries let through, and where?"],
-    solution="14_coalescing.ipynb#A-matrix-that-tells")
+    solution="14_coalescing.ipynb#A-matrix-that-tells",
+    harmless={"* -> *": "another matrix whose numbers differ tells as much"})
 
 # %% ../../nbs/solutions/14_coalescing.ipynb #sol-14-coalescing-024
 QUESTIONS = Questions(

@@ -200,7 +200,8 @@ mend_it = Exercise(
            "What has to be over before a thread stores into the tile for the next step?"],
     solution="15_shared_memory.ipynb#Mend-it",
     harmless={"float32 -> float64": "a sum or a tile in float64 holds the same numbers",
-              "64 -> 65": "a shared array with room to spare"})
+              "64 -> 65": "a shared array with room to spare",
+              "if first:* -> cuda.syncthreads()": "one barrier more does no harm"})
 
 # %% ../../nbs/solutions/15_shared_memory.ipynb #sol-15-shared-memory-019a
 @cuda.jit
@@ -222,7 +223,7 @@ def _smoothed(steps):
 
 def by_reasoning(): return 9, 7, 63 * (10 - 1)
 
-def by_the_report(): return [9, 7, 126 // 2 * 9]
+def by_the_report(): return [9, 7, 9 * 63]
 
 def by_another_run(): return np.array([9, 7, len(_smoothed(10).races)])
 
