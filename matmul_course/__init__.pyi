@@ -34,3 +34,4 @@ from .shared_memory import matmul_cuda_shared as matmul_cuda_shared
 from .thread_tiles import matmul_cuda_tiles as matmul_cuda_tiles
 from .pipeline import matmul_cuda_pipelined as matmul_cuda_pipelined
 from .machine_code import occupancy as occupancy
+from .precision import matmul_mixed as matmul_mixed

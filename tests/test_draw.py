@@ -11,9 +11,10 @@ from matmul_course.tools.figure import (
     A_COLOR, B_COLOR, CHAR, C_COLOR, GAP, INK, LINE, MUTED, PAPER, Figure, Stepper, chart, elide, grid, number, tint)
 from matmul_course.tools.pictures import (
     draw_broadcast, draw_broadcast_steps, draw_digits, draw_dot, draw_layers, draw_matmul, draw_matmul_steps)
-from matmul_course.tools.pictures_cpu import draw_inner, draw_kernel, draw_layout, draw_loops, draw_shares, roofline
+from matmul_course.tools.pictures_cpu import draw_bits, draw_inner, draw_kernel, draw_layout, draw_loops, draw_shares, roofline
 from matmul_course.tools.pictures_gpu import (
-    draw_block_steps, draw_block_times, draw_blocks, draw_occupancy, draw_patch, draw_queue, draw_tiles, draw_timeline, draw_waves)
+    draw_block_steps, draw_block_times, draw_blocks, draw_fragments, draw_occupancy, draw_patch, draw_queue, draw_tiles, draw_timeline,
+    draw_waves)
 
 rng = np.random.default_rng(0)
 def floats(*shape): return rng.normal(size=shape)
@@ -52,6 +53,10 @@ def lesson_figures():
     yield from [draw_timeline([0], 1), draw_timeline([0, 1, None, None] * 8, 2), draw_timeline([*range(16)] * 2, 16)]
     yield from [draw_block_times([None, 0, 0], 1, 128), draw_block_times([None, 0, 1, 2] * 12, 3, 128)]
     for blocks, sms in ((1, 1), (109, 108), (3125, 108)): yield draw_waves([(n % sms, n // sms) for n in range(blocks)], sms)
+    yield draw_bits({"float32": ("01" * 16, 8, 0), "TF32": ("01" * 16, 8, 13), "one": ("1", 0, 0)})
+    for m, k, n in ((16, 16, 8), (1, 2, 1)):
+        pairs = [np.repeat(np.arange(r * k // 2) % 32, 2).reshape(r, k) for r in (m, n)]
+        yield draw_fragments(pairs[0], pairs[1].T, np.arange(m * n).reshape(m, n) % 32, 0)
 
 CUTS = ([0, 516, 1024], [0, 256, 512, 768, 1024]), (range(0, 50_001, 6250), [0, 10]), ([0, 5], [0, 5])
 SMALL = list(figures())

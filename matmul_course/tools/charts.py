@@ -6,7 +6,8 @@
 __all__ = ['draw_times', 'draw_ratios', 'draw_curves', 'draw_bounds']
 
 # %% ../../nbs/tools/charts.ipynb #tools-charts-003
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
+from math import log2
 from typing import Any
 from .figure import (
     A_COLOR, B_COLOR, C_COLOR, INK, LINE, MUTED, PAPER, Figure, chart)
@@ -82,31 +83,42 @@ def draw_ratios(
     return chart(ax.figure, f"{title}. {'; '.join(words)}", note)
 
 # %% ../../nbs/tools/charts.ipynb #tools-charts-c02
+def _power(x): return "2" + f"{log2(x):.0f}".translate(str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹"))
+
 def draw_curves(
     curves: dict[str, dict[int, float]], # What is drawn -> its value at each x
     title: str,                          # What all of them have in common
     xlabel: str,                         # What x is
     newest: str | None = None,           # The label to highlight
     level: float | None = None,          # Where a dashed line is drawn, if anywhere
+    laws: Collection[str] = (),          # Labels of curves that are dashed lines without marks
+    log: bool = False,                   # Both axes logarithmic; the sizes are powers of 2
 ) -> Figure:
     """A curve of values for each contender, over a logarithmic axis of sizes. Its words for those
     who cannot see it list all values. ValueError where there is nothing to draw. Needs matplotlib,
     of the extra `course`."""
     if not any(curves.values()): raise ValueError("curves: {} should hold at least one value")
     ax, colors = _axes(title, 3.4), iter((A_COLOR, B_COLOR, MUTED, LINE))
+    label: Any = _power if log else str
     if level is not None: ax.axhline(level, color=MUTED, lw=1, ls="--")
-    for (name, curve), marker in zip(curves.items(), "sD^vPXo" * len(curves)):
+    for name in laws:
+        *_, end = curves[name].items()
+        ax.plot([*curves[name]], [*curves[name].values()], "--", color=INK, lw=1)
+        ax.annotate(name, end, (-6, 5), textcoords="offset points", ha="right")
+    marked = {name: curve for name, curve in curves.items() if name not in laws}
+    for (name, curve), marker in zip(marked.items(), "sD^vPXo" * len(curves)):
         color = C_COLOR if name == newest else next(colors, PAPER)
         ax.plot([*curve], [*curve.values()], "-" + marker, color=color, mec=INK, label=name,
                 lw=2.4 if name == newest else 1.4)
     ticks = sorted({x for curve in curves.values() for x in curve})
     ax.set_xscale("log")
-    ax.set_xticks(ticks, map(str, ticks))
-    ax.set_xticks([], minor=True)
-    ax.set(xlabel=xlabel, ylim=(0, None))
+    ax.set_xticks(ticks, [label(x) for x in ticks])
+    ax.set(xlabel=xlabel, **(dict(yscale="log") if log else dict(ylim=(0, None))))
+    if log: ax.yaxis.set_major_formatter("{x:,.9g}")
+    ax.minorticks_off()
     ax.grid(color=LINE, alpha=0.25)
     ax.legend(frameon=False)
-    words = "; ".join(f"{name}: " + ", ".join(f"{y:.3g} at {x}" for x, y in curve.items())
+    words = "; ".join(f"{name}: " + ", ".join(f"{y:.3g} at {label(x)}" for x, y in curve.items())
                       for name, curve in curves.items())
     return chart(ax.figure, f"{title}. {words}")
 

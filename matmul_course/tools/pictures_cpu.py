@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['draw_layout', 'draw_inner', 'roofline', 'draw_kernel', 'draw_loops', 'draw_shares', 'draw_layouts', 'draw_orders',
-           'draw_call_tree']
+           'draw_call_tree', 'draw_bits']
 
 # %% ../../nbs/tools/pictures_cpu.ipynb #tools-pictures-cpu-003
 import re, sys
@@ -285,3 +285,24 @@ def draw_call_tree(
             if not last: body += text(x + 170, y + 41, "↓")
     title = " and ".join(f"{name} ends in {way[-1][0]}" for name, way in ways.items())
     return Figure(body, 742, 34 + 52 * max(map(len, ways.values())), title)
+
+# %% ../../nbs/tools/pictures_cpu.ipynb #tools-pictures-cpu-bits-3
+def draw_bits(
+    rows: dict[str, tuple[str, int, int]], # Name -> bits, bits of the exponent, bits dropped
+) -> Figure:
+    """The bits of floats, a row for each: the sign white, the exponent orange, the fraction blue,
+    and the bits that rounding drops, at the end, dashed. The title counts the bits that are kept.
+    ValueError where there is nothing to draw."""
+    if not rows: raise ValueError("rows: {} should hold at least one number")
+    left, cell = 24 + round(CHAR * max(map(len, rows))), 17
+    body, said = "", []
+    for r, (name, (bits, exponent, dropped)) in enumerate(rows.items()):
+        y, kept = 16 + 36 * r, len(bits) - dropped
+        left_over = [B_COLOR] * (kept - exponent - 1) + [PAPER] * dropped
+        colors = [PAPER, *[A_COLOR] * exponent, *left_over]
+        body += text(12, y + 12, name, text_anchor="start")
+        body += grid([[*bits]], left, y, (cell, 24), lambda _, c: colors[c], text=str,
+                     dash=lambda _, c: c >= kept)
+        said.append(f"{name}: {kept} bits, 1 + {exponent} + {kept - exponent - 1}")
+    width = left + cell * max(len(bits) for bits, *_ in rows.values()) + 12
+    return Figure(body, width, 16 + 36 * len(rows), "; ".join(said))

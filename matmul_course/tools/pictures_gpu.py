@@ -4,12 +4,13 @@
 
 # %% auto #0
 __all__ = ['draw_blocks', 'draw_queue', 'draw_lane', 'draw_sm', 'draw_timeline', 'draw_block_times', 'draw_waves', 'draw_tiles',
-           'draw_block_steps', 'draw_patch', 'draw_occupancy']
+           'draw_block_steps', 'draw_patch', 'draw_occupancy', 'draw_fragments']
 
 # %% ../../nbs/tools/pictures_gpu.ipynb #tools-pictures-gpu-003
 from collections.abc import Sequence
 import numpy as np
 from .arguments import as_list, as_real, as_whole
+from .checks import matmul_shape
 from matmul_course.tools.figure import (
     A_COLOR, B_COLOR, CHAR, C_COLOR, Figure, INK, LINE, PAPER, Stepper, elide, grid, number, places,
     rect, tag, text, tint)
@@ -277,3 +278,30 @@ def draw_occupancy(
     title = (f"{registers} registers a thread: {held // warps} blocks of {warps} warps, "
              f"{held} of 64 places taken")
     return Figure(body + text(16, 20, title, text_anchor="start"), 560, 168, title)
+
+# %% ../../nbs/tools/pictures_gpu.ipynb #tools-pictures-gpu-032
+def draw_fragments(
+    a: np.ndarray, b: np.ndarray, c: np.ndarray, # The lane that holds each entry of A, B and C
+    lane: int,                                   # The lane that is picked
+) -> Figure:
+    """A, B above C, and C, a box for each register, with the number of the lane that it belongs
+    to. What the lane holds is outlined; the rows of A and columns of B behind its entries of C are
+    dark. The title counts. ValueError where sizes or pairs do not fit, or the lane has no entry."""
+    (M, K, N), size = matmul_shape(a, b), 22
+    pairs = K % 2 == 0 and (a[:, ::2] == a[:, 1::2]).all() and (b[::2] == b[1::2]).all()
+    if not pairs: raise ValueError("a and b: each lane should hold pairs of neighbours along K")
+    if np.shape(c) != (M, N) or not (c == lane).any():
+        raise ValueError(f"c: {np.shape(c)} should be ({M}, {N}), and lane {lane} in it")
+    rows, columns, at = (c == lane).any(1), (c == lane).any(0), 2 * 16 + K * size
+    def table(m, x, y, cell, color, needed):
+        def fill(i, j): return tint(color, 1 if m[i, j] == lane else 0.6 if needed(i, j) else 0.15)
+        return grid(m, x, y, cell, fill, lambda i, j: m[i, j] == lane)
+    body = (table(a[:, ::2], 16, at, (2 * size, size), A_COLOR, lambda i, j: rows[i])
+            + table(b[::2], at, 16, (size, 2 * size), B_COLOR, lambda i, j: columns[j])
+            + table(c, at, at, (size, size), C_COLOR, lambda i, j: False))
+    body += text(16 + K * size / 2, at - 12, "A") + text(at - 12, 16 + K * size / 2, "B")
+    body += text(at + N * size + 10, at + M * size / 2, "C")
+    held = " and ".join(f"{(m == lane).sum()} of {name}" for name, m in (("A", a), ("B", b)))
+    needs = f"{rows.sum() * K} of A and {columns.sum() * K} of B"
+    title = f"Lane {lane} holds {held}; its {(c == lane).sum()} entries of C need {needs}"
+    return Figure(body, at + N * size + 24, at + M * size + 16, title)
