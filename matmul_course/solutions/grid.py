@@ -100,6 +100,7 @@ def _turn_cases(rng):
     for n, (told, rows, columns, more) in enumerate(launches):
         dtype, unwritten = ((float, np.nan), (np.float32, 1e6))[n % 2]
         a, out = _matrix(rng, M, N).astype(dtype), np.full((N, M), unwritten, dtype)
+        a[rng.integers(M), rng.integers(N)] = 0
         expected = out.copy()
         expected[:columns, :rows] = a.T[:columns, :rows]
         positions = _all_of(rng, rows, columns) + more
@@ -359,10 +360,13 @@ def last_left_as_it_was(t, x, out, shared):
 
 # %% ../../nbs/solutions/11_grid.ipynb #sol-11-grid-023
 def _in_step(kernel, x, order=None, fill=np.nan):
-    "`out`, after the threads of one block ran from barrier to barrier."
-    out, shared = np.full(len(x), fill), np.full(len(x), fill)
-    own = np.where(np.eye(len(x), dtype=bool), x, fill)      # row t is what thread t sees of x
-    threads = [kernel(t, own[t], out, shared) for t in range(len(x))]
+    "`out`, after the threads of a block and of another one ran from barrier to barrier."
+    mine, out = np.eye(len(x), dtype=bool), np.full((len(x), len(x)), fill)
+    threads = []
+    for numbers, outs in (x, out), (x + 1, out.copy()):
+        shared, own = np.full(len(x), fill), np.where(mine, numbers, fill)
+        own.flags.writeable = False                          # row t is what thread t sees of x
+        threads += [kernel(t, own[t], outs[t], shared) for t in range(len(x))]
     if not all(hasattr(thread, "send") for thread in threads):
         raise RuleBroken("it has no `yield`: each thread runs to its end before the next begins")
     ended, rng = object(), np.random.default_rng(len(x))
@@ -371,21 +375,21 @@ def _in_step(kernel, x, order=None, fill=np.nan):
         waiting = [next(thread, ended) is not ended for thread in rounds]
         if any(waiting) and not all(waiting):
             raise RuleBroken("some threads wait at a barrier, and others have ended")
-        if not any(waiting): return out
+        if not any(waiting): return out[mine]
 
 def _step_cases(rng):
     for n in (int(rng.integers(4, 9)), 2, 1, 33):
-        x = rng.permutation(np.arange(9, 9 + 7 * n, 7)) / 8
+        x = rng.choice(9999, n, replace=False) / 8
         yield Case(f"{n} threads and x = {x[:9].tolist()}{' …' * (n > 9)}", (x,),
                    np.append(np.diff(x), 0.))
 
 from_the_neighbour = Exercise(
     "**From the neighbour.** Write a thread of one block, as a generator "
     "`answer(t, x, out, shared)`: `out[t]` gets `x[t + 1] - x[t]`, and 0 in the last thread. `x`, "
-    "`out` and `shared` are NumPy arrays with a place for each thread. Of `x` a thread sees its "
-    "own number only; the neighbour's comes out of `shared`, where its thread has put it. A "
-    "`yield` is the barrier. All threads must come to the same barriers, and between two "
-    "barriers they may run in any order.",
+    "`out` and `shared` are NumPy arrays with a place for each thread. Of `x` and `out` a thread "
+    "has its own place only; the neighbour's number comes out of `shared`, where its thread has "
+    "put it. A `yield` is the barrier. All threads must come to the same barriers, and between "
+    "two barriers they may run in any order.",
     _step_cases, right=[stored_then_fetched, zero_first, left_for_the_neighbour],
     wrong=[fetched_too_early, gone_early, not_a_generator, put_back, straight_from_x,
            other_neighbour, sign_turned, last_left_as_it_was],

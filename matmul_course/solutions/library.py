@@ -265,8 +265,9 @@ copy_only_if_you_must = Exercise(
     "**Copy only if you must.** A library takes a matrix if each row is numbers side by side, and "
     "begins at or after the end of the row before it. It also takes a flag that tells it to "
     "transpose the matrix. `m` is a float64 matrix with at least two rows and two columns. Return "
-    "a pair `(x, flag)` for this library, of a float64 matrix and a bool, so that "
-    "`x.T if flag else x` equals `m`. Wherever the memory of `m` will do, `x` has to share it.",
+    "a pair `(x, flag)` for this library, of a float64 matrix and True or False (or 1 or 0), so "
+    "that `x.T if flag else x` equals `m`. Wherever the memory of `m` will do, `x` has to share "
+    "it.",
     _share_cases, right=[as_it_is_or_turned, columns_copied, by_the_other_exercise],
     wrong=[always_copied, never_copied, one_piece_wanted, flag_upside_down, rows_may_overlap,
            backwards_kept, only_whole_matrices, copy_lies_like_m],
@@ -328,19 +329,20 @@ def square_w_only(x, w, y):
 
 # %% ../../nbs/solutions/06_library.ipynb #sol-06-library-035
 def _pairs(rng, n, d, e):
-    return tuple(rng.integers(-99, 99, shape) / 8 for shape in ((n, d), (d, e), (n, e)))
+    return tuple(rng.integers(-9999, 9999, shape) / 64 for shape in ((n, d), (d, e), (n, e)))
 
 def _pair_cases(rng):
     drawn = rng.integers(1, 9, (3, 3)).tolist()
-    for n, d, e in ((3, 2, 4), (1, 5, 1), (0, 3, 2), (4, 4, 4), *drawn):
-        x, w, y = _pairs(rng, n, d, e)
-        each = [sum(x[i, k] * w[k, j] * y[i, j] for k, j in np.ndindex(d, e)) for i in range(n)]
-        yield Case(f"{n} pairs and a w of {d} × {e}", (x, w, y), np.array(each))
+    for n, d, e in ((3, 2, 4), (1, 5, 1), (0, 3, 2), (4, 4, 4), *drawn, (640, 16, 24)):
+        x, w, y = _pairs(rng, n, d, e)       # whose sums are exact in float64, in any order
+        each = sum((x[:, k] * w[k, j] * y[:, j] for k, j in np.ndindex(d, e)), np.zeros(n))
+        yield Case(f"{n} pairs and a w of {d} × {e}", (x, w, y), each)
 
 a_number_for_each_pair = Exercise(
     "**A number for each pair.** x is (n, d), w is (d, e) and y is (n, e), all of float64. Return "
-    "an array of the n numbers `x[i] @ w @ y[i]`. It has to be at least 8 times as fast as "
-    "`np.array([p @ w @ q for p, q in zip(x, y)])` for 640 pairs and a w of 16 × 24.",
+    "an array of the n numbers `x[i] @ w @ y[i]`, computed in float64. It has to be at least 8 "
+    "times as fast as `np.array([p @ w @ q for p, q in zip(x, y)])` for 640 pairs and a w of "
+    "16 × 24.",
     _pair_cases, kind="faster",
     right=[one_product_and_row_sums, rows_by_einsum, in_pairs_by_einsum, stack_of_rows],
     wrong=[still_a_loop, column_by_column, without_optimize, loop_in_disguise, all_with_all,
