@@ -1,7 +1,8 @@
 "The exercises have been shown the right answers, the wrong ones, and what becomes of a right one when it is changed."
-import ast, importlib, inspect, json, pkgutil, re, textwrap
+import ast, importlib, inspect, json, pkgutil, re, signal, subprocess, sys, textwrap, time
 from collections import Counter
 from dataclasses import replace
+from pathlib import Path
 from types import FunctionType
 import numba
 import pytest
@@ -222,3 +223,56 @@ def test_there_are_two_to_four_for_each_lesson():
     lessons = [ex.solution.partition(".")[0] for ex in EXERCISES.values()]
     counts = {page: lessons.count(page) for page in lessons}
     assert len(lessons) >= 30 and counts.pop("19_race") == 1 and {*counts.values()} <= {2, 3, 4}
+
+# ---------------------------------------------------------------- in a process that can be ended
+
+FOREVER = """
+import os, signal, sys
+from numba import njit
+from matmul_course.app import runs
+signal.signal(signal.SIGINT, signal.default_int_handler)
+@njit
+def forever(n):
+    while n > 0: n += 2
+    return n
+way = runs.Way(runs.DIRECTLY.run, seconds={seconds})
+assert runs.outcome(forever, way, (0,), 60).value == 0
+print(runs._running[os.getpid()].popen.pid, flush=True)
+try: runs.outcome(forever, way, (1,), 1)
+except KeyboardInterrupt: print("stopped", flush=True)
+assert runs.outcome(forever, way, (0,), 60).value == 0
+print("done")
+"""
+
+def gone(pid):
+    "Has a process ended? On Linux one that nobody has waited for is still listed, as a zombie."
+    try: return "State:\tZ" in Path(f"/proc/{pid}/status").read_text()
+    except OSError: return True
+
+def start(seconds):
+    "(a process in which a compiled answer runs for ever, the process that runs it)"
+    run = subprocess.Popen([sys.executable, "-c", FOREVER.format(seconds=seconds)], stdout=subprocess.PIPE, text=True)
+    pid = int(run.stdout.readline())
+    time.sleep(.5)
+    return run, pid
+
+linux = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="processes are looked up in /proc")
+
+@linux
+def test_ctrl_c_ends_a_compiled_answer_within_a_second():
+    run, pid = start(600)
+    begin = time.perf_counter()
+    run.send_signal(signal.SIGINT)
+    assert run.stdout.readline() == "stopped\n" and time.perf_counter() - begin < 1 and gone(pid)
+    assert run.communicate(timeout=60)[0] == "done\n" and run.returncode == 0
+
+@linux
+def test_an_answer_does_not_outlive_whoever_asked():
+    "Killed, so that nobody is left to end it: it ends itself when its time is up."
+    run, pid = start(1)
+    run.kill()
+    run.communicate()
+    for _ in range(100):
+        if gone(pid): return
+        time.sleep(.1)
+    raise AssertionError(f"process {pid} is still there")

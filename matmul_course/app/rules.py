@@ -45,6 +45,7 @@ def _counted_operation(name):
 
 for _name in _SORTS: setattr(_CountedNumber, f"__{_name}__", _counted_operation(_name))
 
+# %% ../../nbs/app/rules.ipynb #app-rules-counted-b
 _COUNTED_UFUNCS = dict(multiply="multiplications", add="additions", subtract="additions")
 _PRODUCTS = """matmul dot vdot inner outer tensordot einsum vecdot matvec vecmat kron convolve
     correlate cross multi_dot matrix_power mm bmm addmm addmv mv baddbmm addbmm linear
@@ -82,6 +83,7 @@ def _counting(x: Any, counts: Counts) -> Any:
     number = isinstance(x, (float, np.floating)) or isinstance(x, np.ndarray) and not x.shape
     return _CountedNumber(x, counts) if number and not isinstance(x, _CountedNumber) else x
 
+# %% ../../nbs/app/rules.ipynb #app-rules-counted-c
 def _torch_counting(counts: Counts) -> Any:
     "A context in which torch's operations are counted, and its products refused."
     from torch.utils._python_dispatch import TorchDispatchMode
@@ -95,6 +97,7 @@ def _torch_counting(counts: Counts) -> Any:
             return result
     return Mode()
 
+# %% ../../nbs/app/rules.ipynb #app-rules-counted-d
 def count_operations(
     answer: Callable, # What a reader wrote, for NumPy arrays, lists of numbers, or tensors
     *args: Any,       # Its arguments
@@ -190,6 +193,7 @@ class Watched:
         counts = Counter(tuple(getattr(t, name) for name in same) for t in self.of(array, store))
         return max(counts.values(), default=0)
 
+# %% ../../nbs/app/rules.ipynb #app-rules-watch-b
 class _Noted(np.ndarray):
     "An array that tells `note` which of its `cells` are touched."
     note: Any = None
@@ -210,6 +214,7 @@ def _noted(x: np.ndarray, note: Callable) -> np.ndarray:
     seen.note, seen.cells = note, np.arange(x.size).reshape(x.shape)
     return seen
 
+# %% ../../nbs/app/rules.ipynb #app-rules-watch-c
 def _watching(seen: Watched, grid, block, shared) -> Any:
     "What stands for `cuda` in a launch that is watched."
     from matmul_course.emulator.simple import SimpleCuda
@@ -248,6 +253,7 @@ def watch(kernel: Callable, grid: Any, block: Any, *args: Any) -> Watched:
     simply(kernel, grid, block, *given, device=device)
     return seen
 
+# %% ../../nbs/app/rules.ipynb #app-rules-watch-d
 def _look(kernel, grid, block, *args, rule, see):
     if says := rule(see(kernel, grid, block, *args)): raise RuleBroken(says)
     return args[-1]
