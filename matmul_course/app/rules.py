@@ -92,7 +92,8 @@ def _torch_counting(counts: Counts) -> Any:
             name = func.overloadpacket.__name__.strip("_")
             _refuse_product(name)
             result = func(*args, **(kwargs or {}))
-            if sort := _SORTS.get("mul" if "mul" in name else name[:3]): vars(counts)[sort] += result.numel()
+            sort = _SORTS.get("mul" if "mul" in name else name[:3])
+            if sort: vars(counts)[sort] += result.numel()
             if name == "sum": counts.additions += args[0].numel() - result.numel()
             return result
     return Mode()
