@@ -335,7 +335,7 @@ def worked_out():
     return call + 10 * number, call + 100_000 * number
 
 def measured():
-    return [bench(dot, *_ones(n), seconds=.05).best for n in (10, 100_000)]
+    return [bench(dot, *_ones(n), seconds=.02).best for n in (10, 100_000)]
 
 def with_timeit():
     short, long = _ones(10), _ones(100_000)
