@@ -12,7 +12,7 @@ from test_notebooks import cells, lessons, source
 def questions():
     "Name of a lesson's module -> its questions."
     for m in pkgutil.iter_modules(matmul_course.solutions.__path__):
-        yield m.name, getattr(importlib.import_module(f"matmul_course.solutions.{m.name}"), "QUESTIONS", {})
+        yield m.name, getattr(importlib.import_module(f"matmul_course.solutions.{m.name}"), "QUESTIONS", Questions())
 
 QUESTIONS = dict(questions())
 LESSON_OF = {key: lesson for lesson, asked in QUESTIONS.items() for key in asked}
