@@ -24,7 +24,7 @@ from ..tools.checks import to_numpy
 # %% ../../nbs/app/runs.ipynb #app-runs-006
 def is_array(x: object) -> bool:
     "Is it an array or a tensor? NumPy's scalars count as arrays without axes."
-    return hasattr(x, "shape") and hasattr(x, "dtype")
+    return hasattr(x, "shape") and hasattr(x, "dtype") and not isinstance(x, type)
 
 def rebuilt(x: Any, leaf: Callable[[Any], Any]) -> Any:
     "Lists, tuples and dicts made anew, also inside each other, with `leaf(v)` for each other v."
