@@ -15,9 +15,9 @@ home = f"https://github.com/{facts['user']}/{facts['repo']}" if facts["user"] el
 def lines(key): return [line for line in facts[key].splitlines() if line.strip()]
 
 def extras():
-    "Each X_requirements is an extra X. Who develops the course takes it, too."
+    "Each X_requirements is an extra X. Who develops the course takes what its pages need, too."
     found = {key.removesuffix("_requirements"): lines(key) for key in facts if key.endswith("_requirements")}
-    return found | dict(dev=found["course"] + found["dev"])
+    return found | dict(dev=found["course"] + found["docs"] + found["dev"])
 
 def described():
     """README.md for a package index, where a link to a file of the repository leads nowhere.

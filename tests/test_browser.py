@@ -114,29 +114,34 @@ def pages(tmp_path_factory):
     for name in (*OPENED, *NEXT):
         (source/name).parent.mkdir(exist_ok=True)
         shutil.copy(notebooks()/f"{name}.ipynb", source/f"{name}.ipynb")
-    assert len(export_site(to, source)) == len(OPENED) + len(NEXT)
+    made = {p.relative_to(to).as_posix() for p in export_site(to, source, {"commands/race": "# Race"})}
+    assert {f"{name}.html" for name in (*OPENED, *NEXT, "api", "search", "commands/race")} <= made
     return to
 
-@pytest.mark.parametrize("width", [390, 1200])
-@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width, scheme", [(390, "light"), (390, "dark"), (700, "light"), (1200, "light"), (1200, "dark")])
 def test_pages_need_no_network(pages, browser, width, scheme):
-    "On a phone and on a screen, light and dark: figures drawn, formulas set, nothing wider than the page."
+    "On a phone and on a screen, light and dark: figures drawn, formulas set, nothing wider than the page, and what is looked for is found."
     w = Watched(browser, viewport=dict(width=width, height=800), color_scheme=scheme, offline=True)
-    for name in OPENED:
+    for name in (*OPENED, "api"):
         w.page.goto((pages/f"{name}.html").as_uri())
         assert all(w.page.evaluate("() => [...document.images].map(i => i.complete && i.naturalWidth > 0)")), name
         assert w.page.evaluate("() => document.documentElement.scrollWidth") <= width, f"{name} is wider than {width}"
         paper = w.page.evaluate("() => getComputedStyle(document.body).backgroundColor")
-        assert paper == ("rgb(255, 255, 255)" if scheme == "light" else "rgb(23, 24, 26)")
-        assert "$$" not in w.page.inner_text("main") and w.page.locator("h1").count() == 1
-    assert w.page.locator("math").count() > 0                          # of the last one, the bound
+        assert (sum(map(int, re.findall(r"\d+", paper)[:3])) < 200) == (scheme == "dark"), f"{name}: {paper}"
+        assert "$$" not in w.page.inner_text("article") and w.page.locator("article h1").count() == 1
+    w.page.goto((pages/"tools/checks.html").as_uri())
+    assert w.page.locator("math").count() > 0                          # the bound
     w.page.goto((pages/"01_loops.html").as_uri())
     steps_through(w.page.locator("form.steps").first, w.page)
-    hint = w.page.locator("details").last
+    hint = w.page.locator(".cell_output details").last
     hint.locator("summary").focus()
     w.page.keyboard.press("Enter")
     assert hint.evaluate("d => d.open")
-    w.page.locator("nav a").last.click()
+    following = w.page.locator("a.right-next")                         # at both ends of the page
+    assert following.count() == 2
+    following.last.click()
     assert w.page.url.endswith("02_numba_dot.html")
+    w.page.goto((pages/"search.html").as_uri() + "?q=barrier")
+    w.page.locator("#search-results li a").first.wait_for(timeout=20_000)
     assert w.hosts <= {"file://", "data:"} and not w.errors, (w.hosts, w.errors)
     w.close()

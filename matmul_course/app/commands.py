@@ -7,7 +7,7 @@ __all__ = ['notebooks', 'lab', 'copy_course', 'main', 'nbdev_test', 'readme', 'w
            'nbdev_prepare']
 
 # %% ../../nbs/app/commands.ipynb #app-commands-003
-import math, os, re, shutil, sys, threading, time
+import inspect, math, os, re, shutil, sys, threading, time
 from argparse import ArgumentParser
 from contextlib import contextmanager
 from importlib.resources import files
@@ -153,10 +153,26 @@ def _copy_command(folder: Path) -> None:
     kept = f"; kept as you changed them: {', '.join(done['kept'])}" if done["kept"] else ""
     print(f"{folder}: {counts}{kept}.")
 
+@contextmanager
+def _with_extra(extra: str):
+    "A context or decorator: where a package is missing, SystemExit says how to install the extra."
+    try: yield
+    except ModuleNotFoundError as e:
+        raise SystemExit(f"{e}. Install it with: {install_line(extra)}") from e
+
+def _help_pages() -> dict[str, str]:
+    "A page in Markdown for each command: what its docstring says, and its options."
+    def page(name, function):
+        said = inspect.cleandoc(function.__doc__ or "")
+        options = anno_parser(function, prog=f"matmul-course {name}").format_help()
+        return f"# `matmul-course {name}`\n\n{said}\n\n```\n{options}```\n"
+    return {f"commands/{name}": page(name, function) for name, function in _COMMANDS.items()}
+
+@_with_extra("docs")
 def _export_command(folder: Path) -> None:
-    "Make pages of the notebooks in a folder; they need no server."
+    "Make pages of the notebooks in a folder, which can be searched; they need no server."
     from matmul_course.app.site import export_site
-    pages = export_site(folder, notebooks())
+    pages = export_site(folder, notebooks(), _help_pages())
     print(f"{len(pages)} pages; begin with {folder/'index.html'}")
 
 def _hardware_command(out: Path) -> None:
@@ -166,13 +182,6 @@ def _hardware_command(out: Path) -> None:
 
 _COMMANDS = dict(lab=lab, race=_race_command, doctor=doctor, copy=_copy_command,
                  export=_export_command, hardware=_hardware_command)
-
-@contextmanager
-def _with_extra(extra: str):
-    "A context or decorator: where a package is missing, SystemExit says how to install the extra."
-    try: yield
-    except ModuleNotFoundError as e:
-        raise SystemExit(f"{e}. Install it with: {install_line(extra)}") from e
 
 def _call(parser: ArgumentParser, words: list[str] | None):
     "Parse a command's words and call its `function`. SystemExit with 2 where a word is refused."
