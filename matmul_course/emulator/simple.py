@@ -173,7 +173,8 @@ class SimpleCuda(DeviceSide):
     def shared_array(
         self, shape: int | tuple[int, ...], dtype: Any, alignment=None) -> np.ndarray:
         "One array for the block, whichever thread comes first to this place in the source."
-        place = inspect.getframeinfo(sys._getframe(1), 0).positions
+        caller = sys._getframe(1)
+        place = caller.f_code, caller.f_lasti
         shape = shape or self.dynamic // to_dtype(dtype).itemsize
         if place not in self.arrays: self.arrays[place] = self.new_array(shape, dtype)
         return self.arrays[place]
