@@ -196,7 +196,7 @@ _running: dict[int, _Process] = {}                   # by the process that start
 def _end_it():
     if mine := _running.pop(os.getpid(), None): mine.end()
 
-def _packed(x) -> bytes:
+def _as_it_lies(x) -> bytes:
     "`x` for another process, in which an array lies in memory as it does here."
     from numba.cloudpickle import Pickler
     class Packer(Pickler):
@@ -212,7 +212,7 @@ def _packed(x) -> bytes:
     return file.getvalue()
 
 def _elsewhere(answer, way: Way, args: tuple, seconds: float) -> Outcome:
-    try: job = _packed((answer, way)), _packed(args)
+    try: job = _as_it_lies((answer, way)), _as_it_lies(args)
     except Exception: return _ended(answer, way, args, copied(args), seconds)
     mine = _running.get(os.getpid())
     if mine is None or mine.popen.poll() is not None:
