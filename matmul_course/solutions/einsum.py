@@ -236,7 +236,7 @@ only_the_diagonal = Exercise(
     "`y` is (n, j), all of them int64:\n\n"
     f"```python\n{inspect.getsource(pair_scores).strip()}\n```\n\n"
     "Write an `answer` that returns the same n scores and is at least 6 times as fast for 500 "
-    "pairs, with k = 12 and j = 8. Any library may be used.",
+    "pairs, with k = 12 and j = 8, on one thread. Any library may be used.",
     _score_cases, right=[row_by_row_sums, letters_for_the_rest, other_side_first, planned,
                          stack_of_products],
     wrong=[loop_over_pairs, other_order, trace_letters, loop_after_the_product, transposed_weights,

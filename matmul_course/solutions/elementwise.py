@@ -333,7 +333,7 @@ dot_with_a_limit = Exercise(
     "than `limit`, above or below zero. `a` and `b` are float64 tensors of the same length, and "
     f"`limit` is a float, 0 or more:\n\n```python\n{inspect.getsource(limited_dot).strip()}"
     "\n```\n\nWrite an `answer` that returns the same number, and is at least 5 times as fast "
-    "for 20,000 numbers.",
+    "for 20,000 numbers, on one thread.",
     _limited_cases, right=[clamped, by_where, clipped, by_assignment],
     wrong=[sum_is_limited, only_above, left_out, operands_limited, whole_numbers,
            shorter_loop, products_by_torch],

@@ -342,7 +342,7 @@ a_number_for_each_pair = Exercise(
     "**A number for each pair.** x is (n, d), w is (d, e) and y is (n, e), all of float64. Return "
     "an array of the n numbers `x[i] @ w @ y[i]`, computed in float64. It has to be at least 8 "
     "times as fast as `np.array([p @ w @ q for p, q in zip(x, y)])` for 640 pairs and a w of "
-    "16 × 24.",
+    "16 × 24, on one thread.",
     _pair_cases, kind="faster",
     right=[one_product_and_row_sums, rows_by_einsum, in_pairs_by_einsum, stack_of_rows],
     wrong=[still_a_loop, column_by_column, without_optimize, loop_in_disguise, all_with_all,

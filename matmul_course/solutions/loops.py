@@ -14,12 +14,14 @@ __all__ = ['LIBRARIES', 'row_of_c', 'BROKEN', 'telling_pair', 'mend_rows', 'ARIT
            'lists_returned']
 
 # %% ../../nbs/solutions/01_loops.ipynb #sol-01-loops-003
+from math import inf
 import numpy as np
 import torch
+from torch.overrides import TorchFunctionMode
 from ..app.exercises import Case, Exercise, Faster
 from ..app.predictions import Question, Questions
-from ..app.rules import without
-from ..app.runs import DIRECTLY, RuleBroken, Way
+from ..app.rules import multiplying, without
+from ..app.runs import DIRECTLY, RuleBroken, Way, leaves
 
 # %% ../../nbs/solutions/01_loops.ipynb #sol-01-loops-005
 def row_by_loops(a, b, i):
@@ -82,13 +84,15 @@ def _row_cases(rng):
         yield Case(f"({M}, {K}) @ ({K}, {N}) and i = {i}", (a.tolist(), b.tolist(), i),
                    (a @ b)[i].tolist(), like=[])
 
+def _products_of_a_row(a, b, i): return len(b) * len(b[0]), inf
+
 row_of_c = Exercise(
     "**One row of C.** `a` and `b` are lists of rows, as in `matmul_lists`. Return row `i` of "
-    "their product, as a list. No library.",
+    "their product, as a list. No library: the check counts multiplications.",
     _row_cases, right=[row_by_loops, row_by_columns, rows_of_b_added],
     wrong=[one_sum_for_all, rows_of_b, column_of_a, last_left_out, last_row, whole_numbers,
            column_of_results, library_row],
-    ways=(DIRECTLY, without(*LIBRARIES)),
+    ways=(DIRECTLY, without(*LIBRARIES, way=multiplying(_products_of_a_row))),
     hints=["Which of the three loops chooses the row? Leave that one out.",
            "`for j in range(len(b[0])):` and in it the sum over `k` of `a[i][k] * b[k][j]`, "
            "from zero for each `j`."],
@@ -142,6 +146,8 @@ def _slips(product, a, b) -> bool:
 def _all_noticed(answer):
     "RuleBroken, with the names of the broken products that a pair does not give away."
     a, b = map(np.asarray, answer())
+    if {a.dtype.kind, b.dtype.kind} - set("iuf"): raise RuleBroken("not all are real numbers")
+    a, b = a.astype(float), b.astype(float)
     if max(a.size, b.size) > 16: raise RuleBroken("a matrix has more than 16 numbers")
     if not np.isfinite(a @ b).all(): raise RuleBroken("a number of the product is not finite")
     if slip := [name for name, product in BROKEN.items() if _slips(product, a, b)]:
@@ -149,8 +155,8 @@ def _all_noticed(answer):
     return "noticed"
 
 telling_pair = Exercise(
-    "**A pair that tells.** Give two matrices `a, b` of at most 16 finite numbers each, on which "
-    "every one of these is found out, by its shape or by its numbers: "
+    "**A pair that tells.** Give two matrices `a, b` of at most 16 finite real numbers each, on "
+    "which every one of these is found out, by its shape or by its numbers: "
     f"{', '.join(f'`{n}`' for n in list(BROKEN)[:5])}, {', '.join(list(BROKEN)[5:])}.",
     lambda: [Case("your pair", (), "noticed")], right=[ragged_pair, square_pair, pair_of_lists],
     wrong=[all_ones, with_identity, symmetric_b, zeros_at_the_end, row_and_column, too_large],
@@ -260,15 +266,19 @@ def _list_cases(rng):
         a, b = rng.integers(1, 40, (M, K)) / 4, rng.integers(1, 40, (K, N)) / 4
         yield Case(f"({M}, {K}) @ ({K}, {N})", (a.tolist(), b.tolist()), (a @ b).tolist())
 
+def _products_of_all(a, b): return [len(a) * len(b) * len(b[0])] * 2
+
 mend_rows = Exercise(
     "**Rows that are one row.** This function should multiply lists of rows. Its results have the "
-    "right shape and wrong numbers. Mend it, and change or add one line only.",
+    "right shape and wrong numbers. Mend it without a library, and change or add one line only. "
+    "The loops still do all the multiplying.",
     _list_cases, kind="debug", given=broken_rows, lines=1,
     right=[a_new_row_each_time, row_in_the_loop, copied_rows],
     wrong=[sizes_swapped, new_list_same_rows, copied_too_late, row_in_the_inner_loop,
            set_not_added, one_long_row, written_anew],
     hints=["Print the result for two rows of A. What is the same about its rows?",
            "`row = [0.]; c = [row] * 2; c[0][0] = 1; c`: how many rows are there?"],
+    ways=(DIRECTLY, without(*LIBRARIES, way=multiplying(_products_of_all))),
     solution="01_loops.ipynb#Rows-that-are-one-row")
 
 # %% ../../nbs/solutions/01_loops.ipynb #sol-01-loops-017i
@@ -348,14 +358,14 @@ def lists_returned(a, b):
     return by_lists(a, b).tolist()
 
 # %% ../../nbs/solutions/01_loops.ipynb #sol-01-loops-017m
-ARITHMETIC = "mul add sub div mm mv dot sum inner linear einsum bmm numpy array".split()
+ARITHMETIC = """mul add sub div mm mv dot sum inner linear einsum numpy array conv outer kron prod
+    mean cdist norm cross""".split()
 
 def _number_by_number(answer, a, b):
     "What came out; RuleBroken where torch computes with several numbers in one call."
-    from torch.overrides import TorchFunctionMode
     class Watch(TorchFunctionMode):
         def __torch_function__(self, func, types, args=(), kwargs=None):
-            several = any(isinstance(x, torch.Tensor) and x.ndim for x in args)
+            several = any(isinstance(x, torch.Tensor) and x.ndim for x in leaves([args, kwargs]))
             if several and any(word in func.__name__ for word in ARITHMETIC):
                 raise RuleBroken(f"it calls `{func.__name__}` for several numbers at once")
             return func(*args, **(kwargs or {}))
@@ -373,12 +383,13 @@ def _tensor_cases(rng):
 faster_loops = Exercise(
     "**Twenty times as fast.** Multiply two float32 tensors at least 20 times as fast as the "
     "function `matmul` of this page, and give a float32 tensor. Python still multiplies and adds "
-    "number by number: torch and NumPy may not compute with several numbers in one call.",
+    "number by number: no NumPy, no Numba, nothing of `math`, and torch only to take the numbers "
+    "out of tensors and to put them into one.",
     _tensor_cases, right=[by_lists, by_rows_and_columns, number_by_number],
     wrong=[rows_taken_once, sum_in_a_variable, item_by_item, library_product, several_at_once,
            lists_returned],
-    ways=(DIRECTLY, Way(_number_by_number)), kind="faster",
-    faster_than=Faster(matmul, 20, lambda rng: _tensors(rng, 4, 200, 5)),
+    ways=(DIRECTLY, without("numpy", "numba", "math", "matmul_course", way=Way(_number_by_number))),
+    kind="faster", faster_than=Faster(matmul, 20, lambda rng: _tensors(rng, 3, 120, 5)),
     hints=["What is an entry of a tensor, and what is an entry of a list?",
            "`a.tolist()` before the first loop, `torch.tensor(c)` after the last."],
     solution="01_loops.ipynb#Twenty-times-as-fast")

@@ -311,8 +311,8 @@ where_above = Exercise(
     "**Where the sum passes the limit.** Here is a loop over two float64 arrays of the same "
     f"length:\n\n```python\n{inspect.getsource(first_above).strip()}\n```\n\n"
     "Write an `answer` that returns the same index for any two arrays and any limit, negative "
-    "ones and empty ones included, and is at least 15 times as fast for 20,000 numbers. Any "
-    "library may be used.",
+    "ones and empty ones included, and is at least 15 times as fast for 20,000 numbers, on one "
+    "thread. Any library may be used.",
     _limit_cases, right=[all_sums_first, compiled_loop, places, compiled_inside],
     wrong=[searched, argmax_alone, reached, single_product, counted, whole_numbers, from_lists,
            one_sum_at_a_time],
