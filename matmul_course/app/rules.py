@@ -173,8 +173,8 @@ def _run_without(answer, *args, names, run):
     page = getattr(python_function(answer), "__globals__", {}).get("__name__", "")
     for x in _reached(answer, page, {}):
         if not _within(home := _module_of(x), names) or home == page: continue
-        what = "" if isinstance(x, ModuleType) else f"`{getattr(x, '__name__', type(x).__name__)}` of "
-        raise RuleBroken(f"it uses {what}`{home}`")
+        name = getattr(x, "__name__", type(x).__name__)
+        raise RuleBroken(f"it uses `{home}`" if name == home else f"it uses `{name}` of `{home}`")
     with _not_found(names): return run(answer, *args)
 
 def without(
