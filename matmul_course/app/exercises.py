@@ -248,7 +248,7 @@ def _failed(ex: Exercise, answer, seed: int, tries, ends, n: int, why: str) -> V
     if not case.args: why = _hinted(why)
     verdict = Verdict(False, f"With {case.tried}: {why}.", 0, seed, case.tried)
     known = [f for f in ex.wrong if python_function(f) is python_function(answer)]
-    _named(verdict, known or [f for f in ex.wrong if _alike(ex, f, tries, ends)])
+    _named(verdict, known or _all_alike(ex, tries, ends, n))
     drawn = bool(inspect.signature(ex.cases).parameters)
     verdict.text += f" (`seed={seed}` draws this case again.)" * drawn
     return verdict
@@ -268,8 +268,15 @@ def _named(verdict: Verdict, known: list) -> Verdict:
     verdict.text += f" It looks as if {_mistake(known[0])}."
     return verdict
 
+def _all_alike(ex: Exercise, tries, ends, n: int) -> list:
+    "The known mistakes that end as the answer that failed in try `n` does, on all cases."
+    cases = len(tries) // len(ex.ways)
+    failed = (n // cases + 1) * cases
+    found = [f for f in ex.wrong if _alike(ex, f, tries[:failed], ends)]
+    return found if len(found) < 2 else [f for f in found if _alike(ex, f, tries, ends)]
+
 def _alike(ex: Exercise, known, tries, ends) -> bool:
-    "Does a known answer end as the one in question, in all that is tried?"
+    "Does a known answer end as the one in question, in all of these?"
     return all(_same(ends(n), _tried(ex, known, *tries[n])) for n in range(len(tries)))
 
 def _gist(end: Outcome) -> str:

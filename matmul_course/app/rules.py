@@ -158,7 +158,7 @@ def _reached(x: Any, page: str, seen: dict) -> Iterator[Any]:
 @contextmanager
 def _not_found(names) -> Iterator[None]:
     "Modules that an import does not find, nor what is in them."
-    loaded = {n: sys.modules[n] for n in [*sys.modules] if _comes_from(n, names)}
+    loaded = {n: sys.modules[n] for n in [*sys.modules] if _is_of_any(n, names)}
     try:
         sys.modules.update(dict.fromkeys({*loaded, *names}))  # type: ignore[arg-type]
         yield
@@ -167,12 +167,12 @@ def _not_found(names) -> Iterator[None]:
         for name in names: sys.modules.pop(name, None)
         sys.modules.update(loaded)
 
-def _comes_from(name: str, names) -> bool: return any(f"{name}.".startswith(f"{n}.") for n in names)
+def _is_of_any(name: str, names) -> bool: return any(f"{name}.".startswith(f"{n}.") for n in names)
 
 def _run_without(answer, *args, names, run):
     page = getattr(python_function(answer), "__globals__", {}).get("__name__", "")
     for x in _reached(answer, page, {}):
-        if not _comes_from(home := _module_of(x), names) or home == page: continue
+        if not _is_of_any(home := _module_of(x), names) or home == page: continue
         name = getattr(x, "__name__", type(x).__name__)
         raise RuleBroken(f"it uses `{home}`" if name == home else f"it uses `{name}` of `{home}`")
     with _not_found(names): return run(answer, *args)
