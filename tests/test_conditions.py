@@ -6,10 +6,11 @@ from contextlib import contextmanager
 from pathlib import Path
 import pytest
 from jupyter_client.manager import start_new_kernel
+from matmul_course.gpu.tiles import HAS_TRITON
 from test_notebooks import ROOT, lessons
 
 GUARD = Path(__file__).parent/"guard"
-FLAGS = "#| slow", "#| cuda", "#| eval: false"
+FLAGS = "#| slow", "#| cuda", "#| eval: false", *["#| tiles"] * (not HAS_TRITON)
 
 def sources(path):
     "The code cells that nbdev_test runs."

@@ -13,8 +13,8 @@ from matmul_course.tools.pictures import (
     draw_broadcast, draw_broadcast_steps, draw_digits, draw_dot, draw_layers, draw_matmul, draw_matmul_steps)
 from matmul_course.tools.pictures_cpu import draw_bits, draw_inner, draw_kernel, draw_layout, draw_loops, draw_shares, roofline
 from matmul_course.tools.pictures_gpu import (
-    draw_block_steps, draw_block_times, draw_blocks, draw_fragments, draw_occupancy, draw_patch, draw_queue, draw_tiles, draw_timeline,
-    draw_waves)
+    draw_block_steps, draw_block_times, draw_blocks, draw_fragments, draw_occupancy, draw_patch, draw_program, draw_queue, draw_tiles,
+    draw_timeline, draw_waves)
 
 rng = np.random.default_rng(0)
 def floats(*shape): return rng.normal(size=shape)
@@ -57,6 +57,8 @@ def lesson_figures():
     for m, k, n in ((16, 16, 8), (1, 2, 1)):
         pairs = [np.repeat(np.arange(r * k // 2) % 32, 2).reshape(r, k) for r in (m, n)]
         yield draw_fragments(pairs[0], pairs[1].T, np.arange(m * n).reshape(m, n) % 32, 0)
+    yield from [draw_program((40, 56, 24), (16, 16, 16), (2, 1, 1)), draw_program((1, 1, 1), (1, 1, 1), (0, 0, 0))]
+    yield draw_program((200, 784, 10), (64, 128, 16), (3, 6, 0))
 
 CUTS = ([0, 516, 1024], [0, 256, 512, 768, 1024]), (range(0, 50_001, 6250), [0, 10]), ([0, 5], [0, 5])
 SMALL = list(figures())

@@ -10,6 +10,7 @@ import matmul_course.solutions
 from matmul_course.app.exercises import KINDS, Exercise
 from matmul_course.app.runs import is_compiled, python_function
 from matmul_course.gpu.choice import cuda
+from matmul_course.gpu.tiles import HAS_TRITON
 
 def found():
     "Name -> Exercise, over all modules of exercises."
@@ -26,7 +27,14 @@ MOVED = {name: ex for name, ex in EXERCISES.items() if name.partition(".")[0] no
 SLOW = (
     "shared_memory.mend_it", "shared_memory.turned_without_conflicts", "thread_tiles.two_columns", "thread_tiles.write_the_patch",
     "registers.break_the_chain")
-each = pytest.mark.parametrize("name", [pytest.param(n, marks=pytest.mark.slow) if n in SLOW else n for n in EXERCISES])
+TRITON = [name for name in EXERCISES if name in ("tiles.fused_layer", "tiles.mend_the_loads")]
+without = pytest.mark.skipif(not HAS_TRITON, reason="takes Triton, which has wheels for Linux only")
+
+def marked(names):
+    "Names as parameters, with marks for those that are slow or take Triton."
+    return [pytest.param(n, marks=[pytest.mark.slow] * (n in SLOW) + [without] * (n in TRITON)) for n in names]
+
+each = pytest.mark.parametrize("name", marked(EXERCISES))
 
 def seeds(name, request):
     "What the cases are drawn from, the same in each run: (for right answers, for wrong ones). Races are run on few."
@@ -69,7 +77,7 @@ def test_there_are_enough_answers_and_what_is_tried_is_drawn(name):
     one, other = ([repr(case.args) for case in ex.drawn(seed)] for seed in (0, 1))
     assert one != other and one == [repr(case.args) for case in ex.drawn(0)]
 
-@pytest.mark.parametrize("name", [pytest.param(n, marks=pytest.mark.slow) if n in SLOW else n for n in MOVED])
+@pytest.mark.parametrize("name", marked(MOVED))
 def test_a_mistake_is_named_for_what_it_does(name, count):
     "Where it is not known by its identity: by its own name, or by none if two known ones end alike."
     ex = MOVED[name]
@@ -78,7 +86,7 @@ def test_a_mistake_is_named_for_what_it_does(name, count):
         assert v.passed is False and v.mistake in ("", python_function(f).__name__), f"{text(f)}\n{v.text}"
         count("wrong answers of others, named" if v.mistake else "wrong answers of others, not named")
 
-@pytest.mark.parametrize("name", [name for name, ex in MOVED.items() if ex.given])
+@pytest.mark.parametrize("name", marked(name for name, ex in MOVED.items() if ex.given))
 def test_what_is_given_is_broken_and_stands_in_the_lesson(name, root):
     ex = EXERCISES[name]
     assert ex.check(ex.given, 0).passed is None and ex.check(copy_of(ex.given), 0).passed is None

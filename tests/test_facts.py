@@ -77,11 +77,18 @@ def test_constraints_are_inside_the_ranges(root, settings):
 
 def test_one_test_command(root):
     "README, .ci/run and the workflow run the same."
-    command = 'python -m pip install -c constraints.txt -e ".[dev,gpu]" && nbdev_test && pytest'
+    command = 'python -m pip install -c constraints.txt -e ".[dev,gpu,tiles]" && nbdev_test && pytest'
     readme = (root/"README.md").read_text(encoding="utf-8")
     assert readme.count(command) == 1
     assert f"run: {command}" in (root/".github/workflows/test.yml").read_text(encoding="utf-8")
     assert f"{command.partition(' && ')[0]}\n" in (root/"CONTRIBUTING.md").read_text(encoding="utf-8")
+
+def test_tiles_ask_for_nothing_but_on_linux(settings):
+    "So that .[dev,gpu,tiles] can be installed everywhere; where there is a wheel, it is asked for."
+    [triton] = [Requirement(r) for r in lines(settings, "tiles_requirements")]
+    here = [dict(sys_platform=p, platform_machine=m) for p, m in
+            (("linux", "x86_64"), ("linux", "aarch64"), ("darwin", "arm64"), ("win32", "AMD64"), ("linux", "armv7l"))]
+    assert [triton.marker.evaluate(h) for h in here] == [True, True, False, False, False]
 
 def test_the_gpu_asks_for_nothing_on_macos(settings):
     "There are no wheels for it, so that .[dev,gpu] can be installed everywhere."

@@ -3,11 +3,13 @@
 Here two pages, one after the other in a process; `pytest --full` takes all of them, each alone."""
 import getpass, json, os, re, socket, subprocess, sys
 import pytest
+from matmul_course.gpu.tiles import HAS_TRITON
 from test_conditions import GUARD, checkout, paths
 from test_notebooks import ROOT, cells, notebooks, source
 
 RUN = ("import sys; from nbdev.test import test_nb\n"
-       "sys.exit(not all(test_nb(page, skip_flags=['slow', 'cuda'], save=True)[0] for page in sys.argv[1:]))")
+       f"skip = {['slow', 'cuda'] + ['tiles'] * (not HAS_TRITON)}\n"
+       "sys.exit(not all(test_nb(page, skip_flags=skip, save=True)[0] for page in sys.argv[1:]))")
 
 def outputs(here, pages, tape):
     "(source, outputs) of each code cell of the pages after a run that wrote the tape, or read it."

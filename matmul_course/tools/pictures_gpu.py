@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['draw_blocks', 'draw_queue', 'draw_lane', 'draw_sm', 'draw_timeline', 'draw_block_times', 'draw_waves', 'draw_tiles',
-           'draw_block_steps', 'draw_patch', 'draw_occupancy', 'draw_fragments']
+           'draw_block_steps', 'draw_patch', 'draw_occupancy', 'draw_fragments', 'draw_program']
 
 # %% ../../nbs/tools/pictures_gpu.ipynb #tools-pictures-gpu-003
 from collections.abc import Sequence
@@ -305,3 +305,39 @@ def draw_fragments(
     needs = f"{rows.sum() * K} of A and {columns.sum() * K} of B"
     title = f"Lane {lane} holds {held}; its {(c == lane).sum()} entries of C need {needs}"
     return Figure(body, at + N * size + 24, at + M * size + 16, title)
+
+# %% ../../nbs/tools/pictures_gpu.ipynb #tools-pictures-gpu-037
+def draw_program(
+    sizes: tuple[int, int, int], # M, K and N: A is (M, K), B is (K, N)
+    tile: tuple[int, int, int],  # Rows of a tile of C, the step along K, columns of a tile of C
+    at: tuple[int, int, int],    # The program's place along M, the number of its step, along N
+) -> Figure:
+    """A, B above C, and C: the tile of C that a program owns, the strips of A and B that it needs,
+    and the tiles of one of its steps. Beyond the edges they are dashed. The title counts the
+    numbers that exist. ValueError for a place outside of the matrices."""
+    for name, three in dict(sizes=sizes, tile=tile, at=at).items():
+        if len(as_list(name, three)) != 3: raise ValueError(f"{name}: {three} should be three")
+        for n in three: as_whole(name, n, name != "at", 1024)
+    for place, size, part in zip(at, sizes, tile): as_whole("at", place, 0, -(-size // part) - 1)
+    (M, K, N), (m, k, n), first = sizes, tile, [p * t for p, t in zip(at, tile)]
+    ends = [max(size, f + t) for size, f, t in zip(sizes, first, tile)]     # with what hangs over
+    px = min(8.0, 610 / (ends[1] + ends[2]), 440 / (ends[0] + ends[1]))
+    right, low = 60 + ends[1] * px, 84 + ends[1] * px
+    def box(x, y, r, c, high, wide, **style):
+        return rect(x + c * px, y + r * px, wide * px, high * px, **style)
+    def matrix(name, x, y, shape, strip, part, color):
+        dashed = dict(fill=PAPER, stroke=LINE, stroke_dasharray="4 3")
+        inside = [min(size - f, t) for size, f, t in zip(shape, part[:2], part[2:])]
+        return (text(x + shape[1] * px / 2, y - 12, name) + box(x, y, *part, **dashed)
+                + box(x, y, 0, 0, *shape, fill=tint(color, 0.2), stroke=LINE)
+                + box(x, y, *strip, fill=tint(color, 0.6))
+                + box(x, y, *part[:2], *inside, fill=color, stroke=INK, stroke_width=2))
+    i, l, j = first
+    rows, deep, columns = (min(size - f, t) for size, f, t in zip(sizes, first, tile))
+    body = (matrix("A", 30, low, (M, K), (i, 0, rows, K), (i, l, m, k), A_COLOR)
+            + matrix("B", right, 52, (K, N), (0, j, K, columns), (l, j, k, n), B_COLOR)
+            + matrix("C", right, low, (M, N), (i, j, 0, 0), (i, j, m, n), C_COLOR))
+    title = (f"Program ({at[0]}, {at[2]}), step {at[1]}: {rows * deep} of {m * k} numbers of A "
+             f"exist, {deep * columns} of {k * n} of B, and {rows * columns} of {m * n} of C")
+    body += text(16, 16, title, 12, text_anchor="start")
+    return Figure(body, 700, low + ends[0] * px + 16, title)
