@@ -11,6 +11,7 @@ import inspect, math, os, re, shutil, sys, threading, time
 from argparse import ArgumentParser
 from contextlib import contextmanager
 from importlib.resources import files
+from importlib.util import find_spec
 from json import dumps, loads
 from multiprocessing import connection, get_context, parent_process
 from pathlib import Path
@@ -276,7 +277,7 @@ def _test_notebooks(
     "Run every notebook from top to bottom, each in a process of its own."
     from nbdev.config import get_config
     cfg = get_config()
-    known, force = cfg.tst_flags.split(), flags.split()
+    known, force = cfg.tst_flags.split(), flags.split() + ["tiles"] * bool(find_spec("triton"))
     if unknown := set(force) - set(known):
         raise ValueError(f"flags: {' '.join(unknown)} should be of {' '.join(known)}")
     skip = [f for f in known if f not in force]

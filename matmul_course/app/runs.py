@@ -110,7 +110,9 @@ class Outcome:
     error: type[BaseException] | None = None # Class of the error that was raised, if one was
 
 def python_function(answer: object) -> Any:
-    "The Python function from which `cuda.jit` or `njit` made an answer, or else the answer itself."
+    """The Python function from which `cuda.jit`, `njit` or `triton.jit` made an answer, or else the
+    answer itself."""
+    if type(answer).__module__.startswith("triton."): return getattr(answer, "fn", answer)
     return getattr(answer, "py_func", answer)
 
 def is_compiled(answer: object) -> bool:
