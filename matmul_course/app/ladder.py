@@ -21,7 +21,7 @@ from ..tools.charts import draw_times
 from ..tools.figure import Figure
 from ..tools.machine import Machine, this_machine
 from ..tools.table import Table
-from ..tools.timing import Stopwatch, Timing, duration, three_digits
+from ..tools.timing import Stopwatch, Timing, duration, samples, three_digits
 
 # %% ../../nbs/app/ladder.ipynb #app-ladder-007
 @dataclass(frozen=True)
@@ -140,7 +140,7 @@ def _take_turns(watches: list[Stopwatch], seconds: float) -> list[list[float]]:
     "A sample of each stopwatch, round after round, for 5 to 50 rounds; the samples of each."
     from tqdm import tqdm
     each_round = sum(w.seconds * (1 + 1 / w.calls) for w in watches) # with the warm call
-    n = min(max(5, round(seconds / each_round)), 50)
+    n = samples(seconds, each_round, 50)
     rounds = tqdm(range(n), desc="race", unit="round", delay=2, leave=False,
                   disable="IN_TEST" in os.environ or not _somebody_looks())
     return [list(samples) for samples in zip(*([_warm_sample(w) for w in watches] for _ in rounds))]
