@@ -3771,5 +3771,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                   'matmul_course/tools/timing.py'),
                                             'matmul_course.tools.timing.duration': ( 'tools/timing.html#duration',
                                                                                      'matmul_course/tools/timing.py'),
+                                            'matmul_course.tools.timing.samples': ( 'tools/timing.html#samples',
+                                                                                    'matmul_course/tools/timing.py'),
                                             'matmul_course.tools.timing.three_digits': ( 'tools/timing.html#three_digits',
                                                                                          'matmul_course/tools/timing.py')}}}

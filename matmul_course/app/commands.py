@@ -244,6 +244,7 @@ def _run_notebook(notebook: str, options: dict) -> None:
     from execnb.shell import CaptureShell
     from nbdev.test import test_nb
     os.environ["MATMUL_COURSE_PREDICTIONS"] = "off"      # these guesses are no reader's
+    if not options["save"]: os.environ["MATMUL_COURSE_TIMES"] = "unread"
     threading.Thread(target=_end_with_parent, daemon=True).start()
     lost: list[str] = []
     _note_calls(threading, "excepthook", "a thread", lost)
