@@ -59,7 +59,7 @@ CALLS = {
     "broadcast_shape": (((2, 3), (3,)), dict(shapes=sizes)),
     "matmul_shape": ((A, B), dict(a=shaped)), "common_kind": ((A, B), dict(a=same_kind, b=same_kind)), "operands": (("numpy",), {}),
     "error_bound": ((A, B, np.float32, "tf32"), MATRICES | dict(dtype=one_of(None), operands=one_of(None))),
-    "matmul_mixed": ((A, B, "bfloat16"), MATRICES),
+    "matmul_mixed": ((A, B, "bfloat16"), MATRICES), "matmul_sharded": ((A, B, None), MATRICES | dict(mesh=one_of(None))),
     "check_matmul": ((lambda a, b: a @ b, [(2, 3, 2)], np.float32, 0, ["numpy"]),
                      dict(fn=callable, dtype=one_of(None), kinds=one_of(None), seed=whole(0))),
     "load_mnist": (("bundled",), {}), "linear_layer": ((1,), dict(seed=whole(-2**63, 2**64 - 1))),
