@@ -204,7 +204,7 @@ def _rows_cases(rng):
     for M, K, N, rows, spare in (
             (7, 3, 4, 3, 5), (5, 6, 2, 5, 0), (11, 4, 3, 2, 11), (3, 5, 7, 9, 1), (10, 9, 2, 4, 17),
             (1, 2, 3, 1, 0), (4, 12, 1, 2, 3), (6, 1, 5, 4, 4)):
-        a, b = rng.integers(-99, 99, (M, K)) / 8, rng.integers(-99, 99, (K, N)) / 8
+        a, b = rng.integers(-99999, 99999, (M, K)) / 8, rng.integers(-99999, 99999, (K, N)) / 8
         limit = rows * K * N + spare
         yield Case(f"({M}, {K}) @ ({K}, {N}) and the limit {limit}",
                    (torch.from_numpy(a), torch.from_numpy(b), limit), a @ b)

@@ -183,7 +183,7 @@ def _strip_cases(rng):
     drawn = rng.integers(1, 8, (4, 2)).tolist()
     for (M, K), rows in zip(((6, 3), (7, 2), (2, 5), (8, 4), (1, 1), *drawn),
                             (3, 3, 4, 2, 1, *rng.integers(2, 6, 4).tolist())):
-        a, b, width = rng.integers(1, 99, (M, K)) / 8, rng.integers(1, 99, (K, 2)) / 8, 2
+        a, b, width = rng.integers(1, 10**9, (M, K)) / 8, rng.integers(1, 99, (K, 2)) / 8, 2
         product = np.zeros((-(-M // rows) * rows, width))
         product[:M] = a @ b
         yield Case(f"A of {M} × {K} and strips of {rows} rows", (a, rows, b.ravel(), width),
@@ -297,7 +297,7 @@ def _filled_c(answer, a, panels, c, fill):
 def _panel_cases(rng):
     drawn = rng.integers(1, 5, (3, 3)).tolist()
     for M, K, P in ((2, 3, 1), (2, 2, 3), (4, 1, 2), (6, 5, 4), *drawn):
-        a, b = rng.integers(1, 99, (M, K)) / 8, rng.integers(1, 99, (K, 2 * P)) / 8
+        a, b = rng.integers(1, 10**9, (M, K)) / 8, rng.integers(1, 99, (K, 2 * P)) / 8
         panels = b.reshape(K, P, 2).transpose(1, 0, 2).copy()
         yield Case(f"A of {M} × {K} and panels: {P}", (a, panels, np.zeros((M, 2 * P))),
                    np.einsum("ik,kj->ij", a, b))
