@@ -176,13 +176,19 @@ def _export_command(folder: Path) -> None:
     pages = export_site(folder, notebooks(), _help_pages())
     print(f"{len(pages)} pages; begin with {folder/'index.html'}")
 
+def _assign_command(folder: Path) -> None:
+    "Make assignments for nbgrader of the exercises, in the folder of a course."
+    from matmul_course.app.assignments import assign_course
+    made = assign_course(folder, notebooks())
+    print(f"{len(made)} assignments in {folder/'source'}; next: nbgrader generate_assignment NAME")
+
 def _hardware_command(out: Path) -> None:
     "Measure an NVIDIA card beside what the course predicts of it; write OUT, a new JSON file."
     from matmul_course.app.hardware import hardware
     hardware(out)
 
 _COMMANDS = dict(lab=lab, race=_race_command, doctor=doctor, copy=_copy_command,
-                 export=_export_command, hardware=_hardware_command)
+                 export=_export_command, assign=_assign_command, hardware=_hardware_command)
 
 def _call(parser: ArgumentParser, words: list[str] | None):
     "Parse a command's words and call its `function`. SystemExit with 2 where a word is refused."
