@@ -35,4 +35,5 @@ from .thread_tiles import matmul_cuda_tiles as matmul_cuda_tiles
 from .pipeline import matmul_cuda_pipelined as matmul_cuda_pipelined
 from .machine_code import occupancy as occupancy
 from .precision import matmul_mixed as matmul_mixed
+from .layer import linear as linear, train as train
 from .machines import matmul_sharded as matmul_sharded

@@ -271,7 +271,8 @@ def matmul(
     if type(a) is type(b) is np.ndarray:
         try:                                                    # the rule "small", by the short way
             (M, K), N = a.shape, b.shape[1]
-            if K * N <= UNPACKED and (M * K * N <= ONE_THREAD or numba_threads() == 1):
+            whole = a.flags.c_contiguous and b.flags.c_contiguous
+            if whole and K * N <= UNPACKED and (M * K * N <= ONE_THREAD or numba_threads() == 1):
                 c = np.empty((M, N), a.dtype)
                 if _short_way[a.dtype](a, b, c): return c
         except (LookupError, TypeError, ValueError): pass       # what is wrong, the long way says

@@ -36,6 +36,7 @@ def shaped(x):
 def same_kind(x):
     "An array that can be mixed with A and B: `common_kind` looks at container and dtype, and leaves shapes to `matmul_shape`."
     return type(x) is np.ndarray and x.dtype == A.dtype
+def row_of_three(x): return isinstance(x, np.ndarray) and (x.dtype, x.shape) == (np.float32, (3,))
 FORMS = matrix, any_matrix, shaped, same_kind                          # what says that an argument is a matrix
 def number_or_matrix(x): return isinstance(x, (bool, float)) or whole(-10**18, 10**18)(x) or matrix(x)
 def one_of(*words): return lambda x: any(x is w for w in words)
@@ -60,6 +61,9 @@ CALLS = {
     "matmul_shape": ((A, B), dict(a=shaped)), "common_kind": ((A, B), dict(a=same_kind, b=same_kind)), "operands": (("numpy",), {}),
     "error_bound": ((A, B, np.float32, "tf32"), MATRICES | dict(dtype=one_of(None), operands=one_of(None))),
     "matmul_mixed": ((A, B, "bfloat16"), MATRICES), "matmul_sharded": ((A, B, None), MATRICES | dict(mesh=one_of(None))),
+    "linear": ((A, B, B[0], True), MATRICES | dict(bias=row_of_three, relu=one_of(True))),
+    "train": (([(B.copy(), B[0].copy())], A, np.array([0, 2, 1, 0]), 1, 0.5, 2, 0, lambda a, b, bias, relu: a @ b + bias, np.matmul),
+              MATRICES | dict(rate=real(0), epochs=whole(0), batch=whole(1), seed=whole(0), layer=callable, product=callable)),
     "check_matmul": ((lambda a, b: a @ b, [(2, 3, 2)], np.float32, 0, ["numpy"]),
                      dict(fn=callable, dtype=one_of(None), kinds=one_of(None), seed=whole(0))),
     "load_mnist": (("bundled",), {}), "linear_layer": ((1,), dict(seed=whole(-2**63, 2**64 - 1))),

@@ -11,7 +11,7 @@ PUBLIC = """load_mnist linear_layer matmul_shape error_bound check_matmul rung r
     matmul matmul_loops matmul_dot matmul_elementwise matmul_torch_dot matmul_broadcast matmul_einsum matmul_torch matmul_numpy matmul_ikj
     matmul_packed matmul_tile matmul_parallel matmul_skinny matmul_wide matmul_cuda matmul_cuda_coalesced matmul_cuda_shared
     matmul_cuda_tiles matmul_cuda_pipelined matmul_mixed matmul_sharded cuda compile_kernel profile predict predictions
-    launch_kernel ceil_div coalesced_kernel dot arithmetic_intensity warps_to_hide occupancy""".split()
+    launch_kernel ceil_div coalesced_kernel dot arithmetic_intensity warps_to_hide occupancy linear train""".split()
 
 HEAVY = ("numpy", "torch", "numba", "matplotlib", "nbdev", "jupyterlab", "IPython", "fastcore")
 

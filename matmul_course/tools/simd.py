@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['VECTOR_BYTES', 'VECTOR_REGISTERS', 'Vector', 'zeros', 'load', 'splat', 'store', 'load_part', 'splat_part',
-           'store_part', 'fma', 'add', 'sum_lanes', 'prefetch', 'lanes', 'matrix']
+           'store_part', 'fma', 'add', 'at_least_zero', 'sum_lanes', 'prefetch', 'lanes', 'matrix']
 
 # %% ../../nbs/tools/simd.ipynb #simd-005
 import os
@@ -208,6 +208,14 @@ def add(typing, x, y):
         pairs = zip(*(_rows(b, z) for z in args))
         return _made(context, b, x, [[b.fadd(p, q) for p, q in zip(*rows)] for rows in pairs])
     return x(x, y), emit
+
+@intrinsic
+def at_least_zero(typing, x):
+    "In compiled code: the block x with zeros in place of its negative numbers."
+    def one(b, y): return b.select(b.fcmp_ordered("<", y, y.type(None)), y.type(None), y)
+    def emit(context, b, signature, args):
+        return _made(context, b, x, [[one(b, y) for y in row] for row in _rows(b, args[0])])
+    return x(x), emit
 
 # %% ../../nbs/tools/simd.ipynb #simd-027
 @intrinsic
