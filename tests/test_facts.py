@@ -1,5 +1,5 @@
 "Facts that stand in two files agree."
-import re, tomllib
+import json, re, tomllib
 from configparser import ConfigParser
 from importlib import import_module
 from pathlib import Path
@@ -89,6 +89,15 @@ def test_tiles_ask_for_nothing_but_on_linux(settings):
     here = [dict(sys_platform=p, platform_machine=m) for p, m in
             (("linux", "x86_64"), ("linux", "aarch64"), ("darwin", "arm64"), ("win32", "AMD64"), ("linux", "armv7l"))]
     assert [triton.marker.evaluate(h) for h in here] == [True, True, False, False, False]
+
+def test_containers_install_what_the_readme_says(root, settings):
+    "For repo2docker and for an editor: the pinned versions, and the extras that open the course, on the oldest Python."
+    extras = re.search(r'-c constraints.txt -e "(\.\[.*?\])" && matmul-course', (root/"README.md").read_text(encoding="utf-8"))[1]
+    lines = (root/".binder/requirements.txt").read_text(encoding="utf-8").splitlines()
+    assert lines[1:] == ["-c ../constraints.txt", f"-e {extras}"]
+    assert (root/".binder/runtime.txt").read_text(encoding="utf-8") == f"python-{settings['min_python']}\n"
+    container = json.loads((root/".devcontainer/devcontainer.json").read_text(encoding="utf-8"))
+    assert container["image"].endswith(f":{settings['min_python']}") and f"-c constraints.txt -e '{extras}'" in container["postCreateCommand"]
 
 def test_the_gpu_asks_for_nothing_on_macos(settings):
     "There are no wheels for it, so that .[dev,gpu] can be installed everywhere."
