@@ -87,7 +87,9 @@ def test_every_lesson_is_on_the_map_and_on_the_ladder(root):
     assert tuple(p.stem[3:] for p in lessons(root) if p.stem[3:] in LESSONS) == LESSONS
     for p in lessons(root):
         title = source(next(c for c in cells(p) if c["cell_type"] == "markdown")).splitlines()[0].removeprefix("# ")
-        assert f"[{title}]({p.name})" in index, f"{p.name} is not on the map of index.ipynb as {title!r}"
+        asked = re.search(r"(\d+) minutes", "\n".join(source(c) for c in cells(p)))[1]
+        row = f"[{title}]({p.name}) | {asked} |"                           # with the minutes that the lesson asks for
+        assert row in index, f"{p.name} is not on the map of index.ipynb as {row!r}"
 
 def test_every_tool_is_named_on_the_index(root):
     index = "\n".join(source(c) for c in cells(root/"nbs"/"index.ipynb"))
