@@ -384,6 +384,8 @@ class _Counting(np.ndarray):
         elif isinstance(result, np.ndarray): result = _counting(result, self.count)
         return out[0] if out else result
     def __array_function__(self, func, types, args, kwargs):
+        if func is np.einsum: raise RuleBroken("einsum".join(
+            ("it lets `", "` choose") if kwargs else ("it calls `", "`")))
         if func is not np.dot: return super().__array_function__(func, types, args, kwargs)
         return self.product(*args[:2], np.dot(*map(_uncounted, args), **kwargs))
 
@@ -398,9 +400,12 @@ def _in_few_steps(answer, a, b, c):
     count, ((M, K), (N, P)) = [], (a.shape, c.shape)
     left, right = M * K * N + M * N * P, K * N * P + M * K * P
     product = answer(*(_counting(x, count) for x in (a, b, c)))
-    if not min(left, right) <= sum(count) <= 2 * min(left, right):
-        raise RuleBroken(f"the check has seen {sum(count):,} multiply-adds; from the left it takes "
-                         f"{left:,}, from the right {right:,}")
+    if (n := sum(count)) > 2 * min(left, right):
+        raise RuleBroken(f"it took {n:,} multiply-adds; from the left it takes {left:,}, from the "
+                         f"right {right:,}")
+    if n < min(left, right):
+        raise RuleBroken(f"{n:,} multiply-adds were seen by the arrays themselves, and at least "
+                         f"{min(left, right):,} are needed; multiply the arrays as they are")
     return _uncounted(product)
 
 def _whole_numbers(rng, M, K, N, P):
@@ -420,9 +425,9 @@ in_which_order = Exercise(
     "arrays of int64, of shape (M, K), (K, N) and (N, P). The products may be taken from the left "
     "or from the right, and how many multiply-adds that takes depends on all four sizes. Choose "
     "for each call: it may take at most twice as many as the better of the two orders would. They "
-    "are counted in `@`, `np.matmul`, `np.dot` and in what is made of these, so multiply by "
-    "nothing else. For (200, 3) @ (3, 200) @ (200, 3) your function has to be at least 6 times as "
-    "fast as from the left.",
+    "are counted in `@`, `np.matmul` and `np.dot`, so multiply by these, or by what is made of "
+    "them; `einsum` is refused. For (200, 3) @ (3, 200) @ (200, 3) your function has to be at "
+    "least 6 times as fast as from the left.",
     _triple_cases, kind="faster",
     right=[by_counting, sum_of_inverses, smallest_size, by_numpy],
     wrong=[from_the_left, from_the_right, shorter_end, inner_sizes, smaller_temporary,

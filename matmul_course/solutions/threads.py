@@ -418,6 +418,7 @@ def _shares(run, M, parts):
             return f"iteration {t} writes to the rows {mine} of C, which are not neighbours"
         if again := {*mine}.intersection(*[sum(rows[:t], [])] if t else [()]):
             return f"iteration {t} is not the only one that writes to row {min(again)} of C"
+    if missing := {*range(M)} - {*sum(rows, [])}: return f"row {min(missing)} of C is in no share"
     sizes = [len(mine) for mine in rows]
     return f"the shares have {sizes} rows" if max(sizes) > min(sizes) + 1 else ""
 
