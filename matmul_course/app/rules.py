@@ -4,12 +4,12 @@
 
 # %% auto #0
 __all__ = ['Counts', 'count_operations', 'multiplying', 'without', 'compiled_loops', 'Touch', 'Watched', 'watch', 'watched',
-           'profiled']
+           'profiled', 'Loops', 'watch_loops']
 
 # %% ../../nbs/app/rules.ipynb #app-rules-003
 import dis, sys
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Hashable, Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from functools import partial
@@ -18,7 +18,7 @@ from types import CodeType, FunctionType, ModuleType, SimpleNamespace
 from typing import Any, NamedTuple
 import numpy as np
 from .runs import (
-    DIRECTLY, RuleBroken, Way, is_compiled, python_function, rebuilt)
+    DIRECTLY, RuleBroken, Way, is_compiled, leaves, python_function, rebuilt)
 
 # %% ../../nbs/app/rules.ipynb #app-rules-007
 @dataclass
@@ -309,3 +309,136 @@ def profiled(
 ) -> Way:
     "A way that profiles a kernel. A line of the profile has `most`, of its worst request."
     return Way(partial(_look, rule=rule, see=_profiled), writes_last=1, seconds=60)
+
+# %% ../../nbs/app/rules.ipynb #app-rules-loops-a
+_MULTIPLY = "matmul dot vdot inner tensordot einsum kron vecdot matvec vecmat".split()
+_WRITE_FIRST = np.copyto, np.put, np.place, np.putmask, np.fill_diagonal
+
+class _Shared(np.ndarray):
+    "An array that tells a `run` which of its numbers are read and written."
+    run: Any = None
+    def __array_finalize__(self, obj):
+        if run := getattr(obj, "run", None): run.keep(self)
+    def __getitem__(self, index):
+        part = super().__getitem__(index)
+        view = isinstance(part, _Shared) and np.may_share_memory(_plain(part), _plain(self))
+        if not view: self.run.note(False, self, index)
+        return part
+    def __setitem__(self, index, value):
+        if isinstance(value, _Shared): self.run.note(False, value)
+        self.run.note(True, self, index)
+        _plain(self)[index] = _plain(value)
+    def __array_ufunc__(self, ufunc, method, *inputs, out=(), **options):
+        self.run.touch(ufunc.__name__, inputs, out + inputs[:1] * (method == "at"))
+        if out: options["out"] = tuple(map(_plain, out))
+        result = getattr(ufunc, method)(*map(_plain, inputs), **options)
+        return out[0] if out else self.run.seen(result)
+    def __array_function__(self, func, types, args, kwargs):
+        self.run.touch(func.__name__, leaves([args, kwargs]), args[:1] * (func in _WRITE_FIRST))
+        return self.run.seen(super().__array_function__(func, types, args, kwargs))
+    def fill(self, value): self[...] = value
+    def dot(self, *_, **__): self.run.touch("dot", (), ())
+    def copy(self, *_):
+        self.run.note(False, self)
+        return self.run.seen(_plain(self).copy())
+
+def _plain(x: Any) -> Any: return x.view(np.ndarray) if isinstance(x, _Shared) else x
+
+def _places(x: np.ndarray) -> np.ndarray:
+    "The address of each number of an array."
+    at = np.full(x.shape, x.__array_interface__["data"][0])
+    for n, step in zip(np.indices(x.shape), x.strides): at += n * step
+    return at
+
+# %% ../../nbs/app/rules.ipynb #app-rules-loops-b
+class _Stand:
+    "A module, some of whose functions are replaced by others."
+    def __init__(self, module, run): self._module, self._run = module, run
+    def __getattr__(self, name): return self._run.in_place_of(getattr(self._module, name))
+
+@dataclass
+class Loops:
+    "A run of a function with parallel loops, in Python, and what their iterations did."
+    fill: float                                              # What memory holds that is new
+    iterations: list[int] = field(default_factory=list)      # How many each of the loops had
+    wrote: dict[int, set[str]] = field(default_factory=dict) # By iteration of the last: "c[0, 1]"
+
+    def __post_init__(self):
+        self._now, self._made, self._kept, self._users, self._names = None, {}, [], {}, {}
+        numba = import_module("numba")
+        self._stands = {numba.prange: self._prange, np: _Stand(np, self),
+                        numba: _Stand(numba, self), numba.get_num_threads: lambda: 64,
+                        numba.get_thread_id: lambda: self._now or 0}
+
+    def keep(self, x: Any) -> None:
+        self._kept.append(x)
+        x.run = self
+    def seen(self, x: Any) -> Any:
+        if not isinstance(x, np.ndarray) or isinstance(x, _Shared): return x
+        self.keep(shared := x.view(_Shared))
+        return shared
+    def touch(self, function: str, read: Any, written: Any) -> None:
+        if function in _MULTIPLY: raise RuleBroken(f"it calls `{function}`")
+        for store, arrays in ((False, read), (True, written)):
+            for x in arrays:
+                if isinstance(x, _Shared): self.note(store, x)
+    def note(self, store: bool, x: np.ndarray, index: Any = ...) -> None:
+        if self._now is None: return
+        for at in np.ravel(_places(x)[index]).tolist():
+            users = self._users.setdefault(at, {})
+            stores = users[self._now] = store or users.get(self._now, False)
+            if store: self.wrote[self._now].add(self._names.get(at, ""))
+            for t, stored in users.items():
+                if t != self._now and (stored or stores): self._race(t, self._names.get(at))
+
+    def _race(self, t, name):
+        what = f"`{name}`" if name else "the same number of an array that was made before the loop"
+        raise RuleBroken(f"iterations {t} and {self._now} of its parallel loop both use {what}, "
+                         "and one of them writes to it; two threads may do so at the same time")
+    def _prange(self, *ends):
+        if self._now is not None: return (yield from range(*ends))       # a loop within one
+        self.iterations.append(len(range(*ends)))
+        self._users, self.wrote = {}, {t: set() for t in range(*ends)}
+        for self._now in range(*ends): yield self._now
+        self._now = None
+
+    def in_place_of(self, x: Any) -> Any:
+        "What stands for a thing that a function uses."
+        if isinstance(x, Hashable) and x in self._stands: return self._stands[x]
+        own = isinstance(x, FunctionType) and x.__module__ == "__main__"
+        if is_compiled(x) or own: return self.in_python(python_function(x))
+        a_value = not callable(x) or isinstance(x, (type, np.ufunc))
+        return x if a_value or not _module_of(x).startswith("numpy") else partial(self._new, x)
+    def _new(self, function, *args, **options):
+        x = self.seen(function(*args, **options))
+        if function in (np.empty, np.empty_like): _plain(x)[...] = self.fill
+        return x
+    def in_python(self, fn: Any) -> Callable:
+        "The function, with what stands for the names that it uses."
+        if fn in self._made: return self._made[fn]
+        names = dict(fn.__globals__)
+        self._made[fn] = FunctionType(fn.__code__, names, fn.__name__, fn.__defaults__,
+                                      fn.__closure__)
+        for name in _globals_named(fn.__code__) & names.keys():
+            names[name] = self.in_place_of(names[name])
+        return self._made[fn]
+
+def watch_loops(
+    answer: Any,      # What `njit(parallel=True)` made
+    fill: float,      # What memory holds that nobody has written, as in `np.empty`
+    **arguments: Any, # Of the answer, by name and in order; arrays are changed as it changes them
+) -> Loops:
+    """Run a parallel function in Python and see what its iterations do.
+
+    RuleBroken where it is not compiled for several threads, where it calls a product of NumPy's,
+    and where an iteration writes a number that another one reads or writes."""
+    if not is_compiled(answer) or not answer.targetoptions.get("parallel"):
+        raise RuleBroken("it is not compiled for several threads: leave `@njit(parallel=True)` "
+                         "where it was")
+    run = Loops(fill)
+    for name, x in arguments.items():
+        if isinstance(x, np.ndarray):
+            places, entries = _places(x).ravel().tolist(), np.ndindex(x.shape)
+            run._names |= {at: f"{name}{[*map(int, i)]}" for at, i in zip(places, entries)}
+    run.in_python(python_function(answer))(*map(run.seen, arguments.values()))
+    return run
