@@ -371,18 +371,22 @@ class Loops:
                         numba.get_thread_id: lambda: self._now or 0}
 
     def keep(self, x: Any) -> None:
+        "Let an array tell what is done with it, and live until the end."
         self._kept.append(x)
         x.run = self
     def seen(self, x: Any) -> Any:
+        "The same array, telling what is done with it; anything else as it is."
         if not isinstance(x, np.ndarray) or isinstance(x, _Shared): return x
         self.keep(shared := x.view(_Shared))
         return shared
     def touch(self, function: str, read: Any, written: Any) -> None:
+        "Note what a function of NumPy's reads and writes. RuleBroken if it is a product."
         if function in _MULTIPLY: raise RuleBroken(f"it calls `{function}`")
         for store, arrays in ((False, read), (True, written)):
             for x in arrays:
                 if isinstance(x, _Shared): self.note(store, x)
     def note(self, store: bool, x: np.ndarray, index: Any = ...) -> None:
+        "Note numbers of an array. RuleBroken where another iteration is in the way."
         if self._now is None: return
         for at in np.ravel(_places(x)[index]).tolist():
             users = self._users.setdefault(at, {})
