@@ -46,9 +46,11 @@ def _in_one_go(A, B, C, relu, parts):
     panels = buffer(C, n * K * width).reshape(n, K, width)
     pack(B, panels)
     for t in prange(parts):
-        for i in range(cut(M, parts, t, TILE_ROWS), cut(M, parts, t + 1, TILE_ROWS), TILE_ROWS):
+        first, end = cut(M, parts, t, TILE_ROWS), cut(M, parts, t + 1, TILE_ROWS)
+        for i in range(first, end, TILE_ROWS):
             a, c = A[i:i+TILE_ROWS], C[i:i+TILE_ROWS]
-            for p in range(n): layer_tile(a, panels[p], bias, c, p * width, relu, TILE_ROWS, 2)
+            for p in range(n):
+                layer_tile(a, panels[p], bias, c, p * width, relu, TILE_ROWS, 2)
 
 # %% ../nbs/21_layer.ipynb #21-layer-022
 def linear(

@@ -142,7 +142,7 @@ def copied_twice(x, slopes, rate, momentum):
 
 # %% ../../nbs/solutions/21_layer.ipynb #sol-21-layer-014
 def only_the_list(x, slopes, rate, momentum):
-    "what is in the list was copied, and the weights that were passed are still changed"
+    "the weights that were passed are still changed"
     path, step = [], np.zeros_like(x)
     for dx in slopes:
         step = momentum * step + dx
@@ -198,6 +198,7 @@ def one_step_behind(x, slopes, rate, momentum):
 def _step_cases(rng):
     for n, size in ((3, (2,)), (1, (4,)), (4, (2, 3)), (2, (3, 1)), (5, (1, 2, 2))):
         x, slopes = rng.integers(-9, 10, size) / 4, list(rng.integers(1, 9, (n, *size)) / 4)
+        if n == 5: x = x + 2.0**-30                          # float32 does not hold this
         rate, momentum = rng.choice([0.25, 0.5, 2.0]), rng.choice([0.5, 0.75, 1.5])
         yield Case(f"{n} step{'s'[n == 1:]} for weights of shape {size}",
                    (x, slopes, float(rate), float(momentum)),
@@ -339,8 +340,8 @@ def picture_by_picture(x, dc):
     return total
 ```
 
-Write a function that returns the same, and is at least 4 times as fast on a batch of 6,000 \
-(where M = 4, K = 8 and N = 4). All numbers are float64.""",
+Write a function that returns the same and, on one thread, is at least 4 times as fast on a batch \
+of 6,000 (where M = 4, K = 8 and N = 4). All numbers are float64.""",
     _shared_cases, kind="faster", right=[stacked, both_axes_at_once, wide_and_turned],
     wrong=[a_list_first, one_by_one, first_picture_only, mean_of_all, summed_first, turned,
            rows_mixed_up],
