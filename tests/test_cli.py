@@ -117,6 +117,11 @@ def test_the_shell_commands_of_the_readme_run(root):
         r = run("main", *line.split()[1:])
         assert r.returncode == 0 and len(r.stdout.splitlines()) > 5, line + r.stderr
 
+@pytest.mark.parametrize("words, code", [("--help", 0), ("everything", 2)])
+def test_who_asks_nbdev_prepare_for_help_starts_nothing(words, code, capsys):
+    with pytest.raises(SystemExit) as e: cli.nbdev_prepare([words])
+    assert e.value.code == code and "usage: nbdev_prepare" in "".join(capsys.readouterr())
+
 def test_what_a_person_gets_wrong_is_said(tmp_path, capsys):
     (tmp_path/"file").write_text("mine", encoding="utf-8")
     wrong = {"copy": "required: folder", f"copy {tmp_path}/file": "is a file", f"export {tmp_path}/file": "is a file", "dance": "'dance'",

@@ -295,15 +295,19 @@ def _test_notebooks(
     _sum_up(passed, counts, skip)
 
 @_with_extra("dev")
+def _run_command(name: str, function, argv: list[str] | None, **how) -> None:
+    "Parse the words of a command that is one function, and call it."
+    parser = anno_parser(function, prog=name, **how)
+    parser.set_defaults(function=function)
+    _call(parser, argv)
+
 def nbdev_test(
     argv: list[str] | None = None, # Words after the command's name; the process's own unless given
 ) -> None:
     """The command `nbdev_test`.
 
     SystemExit with 1 where a notebook fails or none is found, with 2 where an option is wrong."""
-    parser = anno_parser(_test_notebooks, prog="nbdev_test", pos=["path"])
-    parser.set_defaults(function=_test_notebooks)
-    _call(parser, argv)
+    _run_command("nbdev_test", _test_notebooks, argv, pos=["path"])
 
 # %% ../../nbs/app/commands.ipynb #app-commands-039
 _PRELOADED = ["nbdev.test", "execnb.shell", "matplotlib_inline.backend_inline"] # by each notebook
@@ -402,11 +406,17 @@ def nbdev_clean() -> None:
     from nbdev.clean import nbdev_clean as clean
     clean()
 
-def nbdev_prepare() -> None:
-    """The command `nbdev_prepare`: export, test, clean, and write README.md.
-
-    SystemExit with 1 where a test fails; then nothing is cleaned or written after it."""
+def _prepare() -> None:
+    "Export, test, clean, and write README.md."
     nbdev_export()
     nbdev_test([])
     nbdev_clean()
     write_readme()
+
+def nbdev_prepare(
+    argv: list[str] | None = None, # Words after the command's name; the process's own unless given
+) -> None:
+    """The command `nbdev_prepare`: export, test, clean, and write README.md.
+
+    SystemExit with 1 where a test fails; then nothing is cleaned or written after it."""
+    _run_command("nbdev_prepare", _prepare, argv)
