@@ -117,6 +117,22 @@ def test_the_shell_commands_of_the_readme_run(root):
         r = run("main", *line.split()[1:])
         assert r.returncode == 0 and len(r.stdout.splitlines()) > 5, line + r.stderr
 
+RACE = "from matmul_course.app.commands import main; main(['race', '--shapes', '5x7x3', '--rungs', 'numpy'])"
+
+def test_a_terminal_that_does_not_know_a_letter_shows_a_question_mark():
+    r = subprocess.run([sys.executable, "-c", RACE], env=os.environ | dict(PYTHONIOENCODING="ascii"), capture_output=True, text=True)
+    assert r.returncode == 0 and "? first" in r.stdout and not r.stderr, r.stderr
+
+def test_nothing_is_said_where_nobody_reads_any_more():
+    p = subprocess.Popen([sys.executable, "-c", RACE], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    p.stdout.close()
+    assert (p.stderr.read(), p.wait()) == ("", 141)
+
+@pytest.mark.parametrize("command", ["copy", "export", "assign"])
+def test_a_folder_has_a_name(command, capsys):
+    with pytest.raises(SystemExit): cli.main([command, ""])
+    assert "one of the words is empty" in capsys.readouterr().err
+
 @pytest.mark.parametrize("words, code", [("--help", 0), ("everything", 2)])
 def test_who_asks_nbdev_prepare_for_help_starts_nothing(words, code, capsys):
     with pytest.raises(SystemExit) as e: cli.nbdev_prepare([words])

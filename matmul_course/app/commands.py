@@ -191,11 +191,21 @@ _COMMANDS = dict(lab=lab, race=_race_command, doctor=doctor, copy=_copy_command,
                  export=_export_command, assign=_assign_command, hardware=_hardware_command)
 
 def _call(parser: ArgumentParser, words: list[str] | None):
-    "Parse a command's words and call its `function`. SystemExit with 2 where a word is refused."
+    """Parse a command's words and call its `function`. SystemExit with 2 where a word is refused.
+
+    It says nothing where nobody reads any more, or where somebody pressed Ctrl-C, and writes "?"
+    for a letter that the terminal does not know."""
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"): stream.reconfigure(errors="replace")
+    if "" in (sys.argv[1:] if words is None else words): parser.error("one of the words is empty")
     options = vars(parser.parse_args(words))
     function = options.pop("function")
     for own in ("pdb", "xtra"): del options[own]                # every fastcore parser has them
     try: return function(**options)
+    except KeyboardInterrupt: sys.exit(130)              # as a shell says it: 128 + SIGINT
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())   # for the last flush
+        sys.exit(141)                                    # 128 + SIGPIPE
     except (OSError, ValueError) as e: parser.error(str(e))
 
 # %% ../../nbs/app/commands.ipynb #app-commands-060
