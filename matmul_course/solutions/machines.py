@@ -302,14 +302,14 @@ best_mesh = Exercise(
               "range(_P) -> range(0 + 1, _P)": "zero leads to twelve rows",
               "0 -> 1": "in which direction a matrix is cut does not change how much is sent"})
 
-# %% ../../nbs/solutions/22_machines.ipynb #sol-22-machines-024
+# %% ../../nbs/solutions/22_machines.ipynb #sol-22-machines-025
 QUESTIONS = Questions(
     sum_over_ranks=Question(
         "Four processes, of ranks 0 to 3, each hold ten times their rank. All of them take part in "
         "an all-reduce, which adds. What does process 0 hold then?", sum(10 * r for r in range(4)),
         "All of them hold the sum, 0 + 10 + 20 + 30."),
     words_by_rows=Question(
-        "A is (10000, 784) and B is (784, 10), and each of four processes holds a quarter of the "
+        "A is (1000, 784) and B is (784, 10), and each of four processes holds a quarter of the "
         "rows of either. How many words does each of them receive before it can multiply by rows?",
         784 * 10 * 3 // 4, "It lacks three quarters of B, and nothing of A."),
     sixteen_times_as_many=Question(
@@ -322,7 +322,7 @@ QUESTIONS = Questions(
         "with 4, until the arithmetic takes as long as the network?", 7,
         "Both times have the factor 2n²/p, and what remains is n = βR(√p - 1): 7βR instead of βR."),
     one_dies=Question(
-        "Four processes are in an all-reduce, and one of them is killed before it has sent "
-        "anything. What happens to the other three?", "an error at once",
-        "The system of the dead process closes its connections, and the others notice.",
-        choices=("an error at once", "an error when their time is up", "they wait for ever")))
+        "Four processes are to take part in an all-reduce, and one of them is killed before it "
+        "begins. What happens to the other three, whose time limit is thirty seconds?",
+        "an error at once", "The system closes the connections of a process that ends.",
+        choices=("an error at once", "an error after thirty seconds", "they wait for ever")))
