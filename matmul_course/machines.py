@@ -20,11 +20,11 @@ def words_received(
     before: Any,  # Placements, one for each dimension of the mesh
     after: Any,   # Likewise
 ) -> float:
-    """How many words each process receives when a matrix in equal parts changes its placements.
+    """How many words each process receives when a matrix in equal parts changes placements.
 
-    In an all-gather among q processes, (q - 1) parts as large as its own. In a sum, (q - 1)/q of
-    what it holds, and as much again unless the sum stays in parts. No algorithm can do with less
-    (Chan, Heimlich, Purkayastha, van de Geijn, *Collective communication*, 2007)."""
+    In an all-gather among q processes, (q - 1) parts as large as its own. In a sum, (q - 1)/q
+    of what it holds, and as much again unless the sum stays in parts. No algorithm can do with
+    less (Chan, Heimlich, Purkayastha, van de Geijn, *Collective communication*, 2007)."""
     held = numbers / prod(q for q, was in zip(mesh, before) if was.is_shard())
     words = 0.0
     for q, was, now in zip(mesh, before, after):
@@ -38,14 +38,14 @@ def least_words(
     p: int,                    # Number of processes
     whole_sums: bool = True,   # Whether each entry of C is computed by one process
 ) -> float:
-    """The fewest words that some process has to receive if the work and the matrices are shared
-    out evenly: 2n²(1/√p - 1/p), or 3n²(1/p^⅔ - 1/p) where a sum may be shared out as well.
+    """The fewest words that some process has to receive if the work and the matrices are
+    shared out evenly: 2n²(1/√p - 1/p), or 3n²(1/p^⅔ - 1/p) where sums may be shared out too.
 
-    The second one is Theorem 3 of Al Daas, Ballard, Grigori, Kumar and Rouse, *Tight
-    memory-independent parallel matrix multiplication communication lower bounds* (2022), for
-    square matrices. The way there is that of Irony, Toledo and Tiskin, *Communication lower
-    bounds for distributed-memory matrix multiplication* (2004), who also show the √p for
-    processes whose memory holds no more than a few times their part of the matrices."""
+    The second one is the lower bound of Al Daas, Ballard, Grigori, Kumar and Rouse, *Tight
+    memory-independent parallel matrix multiplication communication lower bounds* (2022),
+    for square matrices. The way there is that of Irony, Toledo and Tiskin, *Communication
+    lower bounds for distributed-memory matrix multiplication* (2004), who also show the √p
+    for processes that have no memory for more than a few times their part."""
     as_whole("n", n, 1), as_whole("p", p, 1)
     if whole_sums: return 2 * n**2 * (p**-0.5 - 1 / p)
     return 3 * n**2 * (p**(-2 / 3) - 1 / p)
@@ -54,12 +54,12 @@ def least_words(
 def matmul_sharded(
     a: Any,           # Left operand, (M, K): the same in all processes, or a DTensor
     b: Any,           # Right operand, (K, N), likewise
-    mesh: Any = None, # A DeviceMesh with one or two dimensions, or None for this process alone
+    mesh: Any = None, # A DeviceMesh of one or two dimensions, or None for no other process
 ) -> Any: # Product, (M, N): whole in all processes, or of DTensors a DTensor in blocks
     """`a @ b` by the processes of a mesh, each of which computes a block of the product.
 
-    All of them have to call it. TypeError where the mesh is none, and ValueError where it has more
-    than two dimensions, or the shapes do not fit."""
+    All of them have to call it. TypeError where the mesh is none, and ValueError where it
+    has more than two dimensions, or the shapes do not fit."""
     if mesh is not None: _check_mesh(mesh)
     @checks.operands("torch")
     def product(a, b): return a @ b if mesh is None else _in_blocks(a, b, mesh)
@@ -69,19 +69,20 @@ def _check_mesh(mesh: Any) -> None:
     from torch.distributed.device_mesh import DeviceMesh
     if not isinstance(mesh, DeviceMesh):
         raise TypeError(f"mesh: {mesh!r} should be a DeviceMesh, or None")
-    if mesh.ndim > 2: raise ValueError(f"mesh: it has {mesh.ndim} dimensions, at most 2 are used")
+    if mesh.ndim > 2: raise ValueError(f"mesh: {mesh.ndim} dimensions are more than two")
 
 def _in_blocks(a: Any, b: Any, mesh: Any) -> Any:
     from torch.distributed.tensor import DTensor, Replicate, Shard
     def placed(x, *placements):
-        if not isinstance(x, DTensor): x = DTensor.from_local(x, mesh, [Replicate()] * mesh.ndim)
+        whole = [Replicate()] * mesh.ndim
+        if not isinstance(x, DTensor): x = DTensor.from_local(x, mesh, whole)
         return x.redistribute(mesh, placements[:mesh.ndim])
     c = placed(a, Shard(0), Replicate()) @ placed(b, Replicate(), Shard(1))
     return c if isinstance(a, DTensor) else c.full_tensor()
 
-# %% ../nbs/22_machines.ipynb #22-machines-127
+# %% ../nbs/22_machines.ipynb #22-machines-083
 def multiply_on_all(n: int = 1024) -> str:
-    "Multiply two matrices of size `n` by all processes of the group, and say how it went."
+    "Multiply two matrices of size `n` by all processes, and say how it went."
     import torch
     import torch.distributed as dist
     p = dist.get_world_size()
@@ -91,7 +92,8 @@ def multiply_on_all(n: int = 1024) -> str:
     c = matmul_sharded(a, b, mesh_of(rows, p // rows)).numpy()
     off = abs(c - a.double().numpy() @ b.double().numpy())
     right = "within" if (off <= checks.error_bound(a, b)).all() else "NOT within"
-    return f"{p} processes as {rows} × {p // rows}: {n}³ multiplications, {right} the error bound"
+    mesh = f"{rows} × {p // rows} processes"
+    return f"{mesh}, a product of size {n}: {right} the error bound"
 
 if __name__ == "__main__" and "RANK" in os.environ:          # under torchrun
     import torch.distributed

@@ -302,7 +302,7 @@ best_mesh = Exercise(
               "range(_P) -> range(0 + 1, _P)": "zero leads to twelve rows",
               "0 -> 1": "in which direction a matrix is cut does not change how much is sent"})
 
-# %% ../../nbs/solutions/22_machines.ipynb #sol-22-machines-025
+# %% ../../nbs/solutions/22_machines.ipynb #sol-22-machines-024
 QUESTIONS = Questions(
     sum_over_ranks=Question(
         "Four processes, of ranks 0 to 3, each hold ten times their rank. All of them take part in "
