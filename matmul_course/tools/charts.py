@@ -99,6 +99,7 @@ def draw_curves(
     who cannot see it list all values. ValueError where there is nothing to draw. Needs matplotlib,
     of the extra `course`."""
     if not any(curves.values()): raise ValueError("curves: {} should hold at least one value")
+    from matplotlib.ticker import LogLocator
     ax, colors = _axes(title, 3.4), iter((A_COLOR, B_COLOR, MUTED, LINE))
     label: Any = _power if log else str
     if level is not None: ax.axhline(level, color=MUTED, lw=1, ls="--")
@@ -116,6 +117,8 @@ def draw_curves(
     ax.set_xticks(ticks, [label(x) for x in ticks])
     ax.set(xlabel=xlabel, **(dict(yscale="log") if log else dict(ylim=(0, None))))
     if log: ax.yaxis.set_major_formatter("{x:,.9g}")
+    ys = [y for curve in curves.values() for y in curve.values()]
+    if log and max(ys) < 100 * min(ys): ax.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     ax.minorticks_off()
     ax.grid(color=LINE, alpha=0.25)
     ax.legend(frameon=False)
