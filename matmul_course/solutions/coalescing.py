@@ -175,7 +175,7 @@ def _side_by_side(p) -> str:
 
 def _flip_cases(rng):
     for M, N in ((20, 24), (9, 32), (32, 8), (1, 16)):
-        a = rng.integers(1, 10**6, (M, N)).astype(np.float32) / 8
+        a = rng.integers(-10**6, 10**6, (M, N)).astype(np.float32) / 8
         yield Case(f"a {M, N} matrix", ((2, 2), (16, 16), a, np.full_like(a, 7)), np.flipud(a))
 
 upside_down = Exercise(

@@ -333,21 +333,21 @@ def _pairs(rng, n, d, e):
 
 def _pair_cases(rng):
     drawn = rng.integers(1, 9, (3, 3)).tolist()
-    for n, d, e in ((3, 2, 4), (1, 5, 1), (0, 3, 2), (4, 4, 4), *drawn, (640, 16, 24)):
+    for n, d, e in ((3, 2, 4), (1, 5, 1), (0, 3, 2), (4, 4, 4), *drawn, (640, 24, 32)):
         x, w, y = _pairs(rng, n, d, e)       # whose sums are exact in float64, in any order
         each = sum((x[:, k] * w[k, j] * y[:, j] for k, j in np.ndindex(d, e)), np.zeros(n))
         yield Case(f"{n} pairs and a w of {d} × {e}", (x, w, y), each)
 
 a_number_for_each_pair = Exercise(
     "**A number for each pair.** x is (n, d), w is (d, e) and y is (n, e), all of float64. Return "
-    "an array of the n numbers `x[i] @ w @ y[i]`, computed in float64. It has to be at least 8 "
+    "an array of the n numbers `x[i] @ w @ y[i]`, computed in float64. It has to be at least 5 "
     "times as fast as `np.array([p @ w @ q for p, q in zip(x, y)])` for 640 pairs and a w of "
-    "16 × 24, on one thread.",
+    "24 × 32, on one thread.",
     _pair_cases, kind="faster",
     right=[one_product_and_row_sums, rows_by_einsum, in_pairs_by_einsum, stack_of_rows],
     wrong=[still_a_loop, column_by_column, without_optimize, loop_in_disguise, all_with_all,
            sum_of_all, sums_of_columns, whole_numbers_only, square_w_only],
-    faster_than=Faster(pair_by_pair, 8, lambda rng: _pairs(rng, 640, 16, 24)),
+    faster_than=Faster(pair_by_pair, 5, lambda rng: _pairs(rng, 640, 24, 32)),
     hints=["Which of the products has the same operand on its right for every pair?",
            "`x @ w` holds a row for each pair. What does each row still have to meet?"],
     solution="06_library.ipynb#A-number-for-each-pair")

@@ -140,14 +140,14 @@ def down_the_columns(a, b, c):
             for k in range(a.shape[0]): c[i, j] += a[k, i] * b[k, j]
 ```
 
-Write a compiled function that adds the same and, on one thread, is at least 6 times as fast, for \
+Write a compiled function that adds the same and, on one thread, is at least 4 times as fast, for \
 an A of 128 × 64 and a B of 128 × 256. Use loops: `@` and other calls that multiply matrices are \
 refused.""",
     _added_cases, kind="faster", right=[row_by_row, one_row_of_c, from_a_copy],
     wrong=[outer_two_swapped, sum_in_a_variable, along_a_only, c_overwritten, last_product_only,
            a_not_transposed, square_only, cut_to_whole_numbers, by_the_library],
     ways=(compiled_loops(1),),
-    faster_than=Faster(down_the_columns, 6, lambda rng: _filled(rng, 128, 64, 256)),
+    faster_than=Faster(down_the_columns, 4, lambda rng: _filled(rng, 128, 64, 256)),
     hints=["Which of the three matrices does the innermost loop walk along, and which down?",
            "With j innermost, B and C are walked along their rows."],
     solution="07_memory.ipynb#Walk-along-the-rows")
