@@ -216,11 +216,13 @@ def _as_it_lies(x) -> bytes:
 def _elsewhere(answer, way: Way, args: tuple, seconds: float) -> Outcome:
     try: job = _as_it_lies((answer, way)), _as_it_lies(args)
     except Exception: return _ended(answer, way, args, copied(args), seconds)
-    mine = _running.get(os.getpid())
-    if mine is None or mine.popen.poll() is not None:
-        mine = _running[os.getpid()] = _Process()
-    try: end, printed = mine.ask(*job, seconds)
-    except OutOfTime: return _late(seconds)
+    for _ in range(2):                               # an earlier answer may have broken the first
+        mine = _running.get(os.getpid())
+        if mine is None or mine.popen.poll() is not None:
+            mine = _running[os.getpid()] = _Process()
+        try: end, printed = mine.ask(*job, seconds)
+        except OutOfTime: return _late(seconds)
+        if mine.popen.poll() is None: break
     print(printed, end="")
     return end
 
