@@ -337,7 +337,7 @@ which_card = Exercise(
     hints=["If 1 and −1 are added in one go with something small, what is left if it was cut, and "
            "what if it was not?",
            "`add([1, -1, 0, 0, 2**-40], 0)` is zero, unless the small number is in the next step."],
-    solution="20_precision.ipynb#Which-card-is-it?", points=2,
+    solution="20_precision.ipynb#Which-card-is-it?", points=2, seconds=1,
     harmless={"40 -> 41": "that is far enough below 1 as well",
               "1 -> 2": "all steps are even, so it is enough to try every second place",
               "4 -> 5": "the fifth bit is never kept", "32 -> 33": "it is found before",
