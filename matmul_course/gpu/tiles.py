@@ -24,7 +24,7 @@ from ..tools.arguments import as_whole, one_of
 # %% ../../nbs/gpu/tiles.ipynb #gpu-tiles-006
 HAS_TRITON = installed("triton")
 _NO_TRITON = """This takes Triton, which is not installed: pip install "matmul_course[tiles]". It \
-has wheels for Linux, and none for Windows and macOS."""
+has wheels for Linux, and none for Windows and macOS"""
 
 def _triton() -> Any:
     "Triton. RuntimeError where it is missing, or where it has been told to interpret everything."
@@ -50,7 +50,8 @@ def _spans(args: dict[str, Any]) -> dict[str, tuple[int, int]]:
     return {k: (x.data_ptr(), behind(x)) for k, x in args.items() if hasattr(x, "data_ptr")}
 
 def _looked_at(method: Callable, verb: str, mask_at: int, spans: dict) -> Callable:
-    "The same load or store, which looks first whether each address that it touches is in an array."
+    """The same load or store, which looks first whether each address it touches is in an array.
+    A number that is masked and has no `other` is not defined, and comes out as NaN."""
     def access(builder, ptrs, *rest):
         mask = np.broadcast_to(rest[mask_at].data, ptrs.data.shape)
         at, size = ptrs.data[mask], max(1, ptrs.get_element_ty().primitive_bitwidth // 8)
@@ -60,7 +61,10 @@ def _looked_at(method: Callable, verb: str, mask_at: int, spans: dict) -> Callab
             who = ", ".join(map(str, builder.grid_idx))
             raise IndexError(f"program ({who}) {verb} {out.sum()} of {at.size} numbers outside of "
                              f"every array, the first at {_place(int(at[out][0]), size, spans)}")
-        return method(builder, ptrs, *rest)
+        result = method(builder, ptrs, *rest)
+        undefined = verb == "loads" and rest[1] is None and result.data.dtype.kind == "f"
+        if undefined: result.data[~mask] = np.nan
+        return result
     return access
 
 def _place(address: int, size: int, spans: dict) -> str:

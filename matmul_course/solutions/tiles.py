@@ -4,11 +4,12 @@
 
 # %% auto #0
 __all__ = ['tl', 'one_for_each_row', 'in_every_step', 'relu_before_bias', 'relu_in_every_step', 'bias_without_mask', 'no_relu',
-           'smaller_one', 'first_tile_only', 'no_bias', 'stores_all', 'fused_layer', 'stride_alone', 'mask_alone',
-           'either_mask', 'mask_of_the_tile', 'one_too_many', 'stride_of_a_too', 'mend_the_loads', 'how_much',
-           'QUESTIONS', 'after_the_loop', 'before_the_loop', 'by_pointers', 'two_wrong_lines', 'both_mended',
-           'the_other_way_round', 'up_to_the_last', 'by_a_pattern', 'line_by_line', 'with_numpy', 'one_warp_only',
-           'every_warp_by_itself', 'only_mma_sync', 'only_the_first', 'always_the_same', 'two_each', 'loads_as_well']
+           'smaller_one', 'first_tile_only', 'no_bias', 'nothing_beside', 'stores_all', 'fused_layer', 'stride_alone',
+           'mask_alone', 'either_mask', 'mask_of_the_tile', 'one_too_many', 'stride_of_a_too', 'mend_the_loads',
+           'how_much', 'QUESTIONS', 'after_the_loop', 'before_the_loop', 'by_pointers', 'two_wrong_lines',
+           'both_mended', 'the_other_way_round', 'up_to_the_last', 'by_a_pattern', 'line_by_line', 'with_numpy',
+           'one_warp_only', 'every_warp_by_itself', 'only_mma_sync', 'only_the_first', 'always_the_same', 'two_each',
+           'loads_as_well']
 
 # %% ../../nbs/solutions/23_tiles.ipynb #sol-23-tiles-003
 import inspect, linecache, re
@@ -66,19 +67,20 @@ def _tile_ways(at: int, arguments: int) -> tuple[Way, ...]:
     return way(float("nan")), way(large(np.dtype("f4")))
 
 def _operands(rng, M, K, N):
-    "Quarters, whose products add up without rounding."
-    a, b, bias = (torch.from_numpy(rng.integers(-9, 10, s).astype(np.float32) / 4)
+    "Sixteenths, whose products add up without rounding in float32, and not in float16."
+    a, b, bias = (torch.from_numpy(rng.integers(-99, 100, s).astype(np.float32) / 16)
                   for s in ((M, K), (K, N), (N,)))
     return a, b, bias
 
 def _sizes(rng):
-    "A tile that fits, and then sizes that do not: (M, K, N), and the tile."
+    """(M, K, N), and the rows of a tile, the step and the columns: a tile that fits, one that does
+    not, whose last step has a single number, and several tiles of sizes that are no multiples."""
     yield (16, 32, 16), (16, 16, 16)
-    yield (5, 49, 10), (16, 32, 16)
-    for _ in range(2):
-        M, K, N = (int(n) for n in rng.integers((17, 20, 17), (40, 60, 40)))
-        m, k, n = (int(16 * p) for p in rng.integers(1, 3, 3))
-        yield (M + (M % m == 0), K + (K % k == 0), N + (N % n == 0)), (m, k, n)
+    yield (5, 49, 10), (16, 16, 16)
+    tile = [16 * int(p) for p in rng.integers(1, 3, 3)]
+    for whole in ((1, 4, 2), (2, 1, 1)):                     # so that no grid is a square
+        yield [n * size + int(rng.integers(1, size)) for n, size in zip(whole, tile)], tile
+        tile = [48 - size for size in tile]                  # 16 where it was 32
 
 # %% ../../nbs/solutions/23_tiles.ipynb #sol-23-tiles-007
 def after_the_loop(a, b, bias, c, M, K, N,
@@ -173,6 +175,11 @@ first_tile_only = _changed(
 no_bias = _changed(
     after_the_loop, "no_bias", "the bias was left out", (_EPILOGUE, "acc = tl.maximum(acc, 0)"))
 
+nothing_beside = _changed(
+    after_the_loop, "nothing_beside",
+    "a masked load has no `other`; what it gives there is not defined, and here it is NaN",
+    ("(i < M) & (k[None, :] < K), other=0", "(i < M) & (k[None, :] < K)"))
+
 stores_all = _changed(
     after_the_loop, "stores_all", "the tile was stored without a mask",
     ("acc, mask=(i < M) & (j < N))", "acc)"))
@@ -195,12 +202,17 @@ fused_layer = Exercise(
     "address outside of the arrays may be loaded or stored.",
     _layer_cases, right=[after_the_loop, before_the_loop, by_pointers],
     wrong=[one_for_each_row, in_every_step, relu_before_bias, relu_in_every_step,
-           bias_without_mask, no_relu, smaller_one, first_tile_only, no_bias, stores_all],
+           bias_without_mask, no_relu, smaller_one, first_tile_only, no_bias, stores_all,
+           nothing_beside],
     hints=["Begin with `product` from this lesson. All that is new happens to `acc`, between the "
            "loop and the store.",
            "`tl.maximum(x, 0)` is the larger of two numbers, for each entry of a tile. The bias is "
            "loaded like a row of B, with a mask of its own."],
-    solution="23_tiles.ipynb#A-layer-in-one-kernel", ways=_tile_ways(3, 10), seconds=20, points=2)
+    solution="23_tiles.ipynb#A-layer-in-one-kernel", ways=_tile_ways(3, 10), seconds=20, points=2,
+    harmless={"0 -> 1": "what is masked meets a zero of the other tile, or is not stored",
+              "acc += * -> acc = *": "the sums were zero before",
+              "acc > 0 -> acc >= 0": "zero becomes zero either way",
+              "tl.float32 -> tl.float64": "more digits than are needed"})
 
 # %% ../../nbs/solutions/23_tiles.ipynb #sol-23-tiles-013
 def two_wrong_lines(a, b, c, M, K, N,
@@ -304,7 +316,8 @@ mend_the_loads = Exercise(
            "right. Which sizes may it mistake for each other, and where may a tile hang over?",
            "How far is it from a number of B to the one below it?"],
     solution="23_tiles.ipynb#Only-where-the-numbers-are", kind="debug", given=two_wrong_lines,
-    lines=2, ways=_tile_ways(2, 9), seconds=20)
+    lines=2, ways=_tile_ways(2, 9), seconds=20,
+    harmless={"0 -> 1": "what is masked meets a zero of the other tile, or is not stored"})
 
 # %% ../../nbs/solutions/23_tiles.ipynb #sol-23-tiles-020
 def by_a_pattern(loop, warps):
@@ -382,8 +395,8 @@ def _loop(rng, kind):
     return before + work + after + ["cp.async.commit_group;", "@%p18 bra $L__BB0_3;"]
 
 def _loop_cases(rng):
-    for kind in ("mma", "wgmma", "mma", "wgmma"):
-        loop, warps = _loop(rng, kind), 4 * int(rng.integers(1, 4))
+    for kind, least in (("mma", 1), ("wgmma", 2), ("mma", 2), ("wgmma", 1)):
+        loop, warps = _loop(rng, kind), 4 * int(rng.integers(least, 4))
         yield Case(f"a loop with {kind}, {warps} warps and {len(loop)} lines", (loop, warps),
                    line_by_line(loop, warps))
 
@@ -398,7 +411,9 @@ how_much = Exercise(
            two_each, loads_as_well],
     hints=["What does `m16n8k16` in the name of an instruction say? And who carries it out?",
            "`re.findall(r\"m(\\d+)n(\\d+)k(\\d+)\", line)` finds the three numbers of a shape."],
-    solution="23_tiles.ipynb#How-much-is-an-iteration?", kind="read")
+    solution="23_tiles.ipynb#How-much-is-an-iteration?", kind="read",
+    harmless={"0 -> 1": "the second letters of mma and wgmma differ, too",
+              "1 -> 2": "behind the m there are two digits"})
 
 # %% ../../nbs/solutions/23_tiles.ipynb #sol-23-tiles-027
 QUESTIONS = Questions(
@@ -421,7 +436,7 @@ QUESTIONS = Questions(
         "If nothing is known about N, how does the compiled kernel load B?",
         "2 bytes at a time", "A row of B may begin at any number, and a load of 16 bytes takes an "
         "address that is a multiple of 16.",
-        choices=("16 bytes at a time, as before", "4 bytes at a time", "2 bytes at a time")),
+        choices=("16 bytes at a time", "4 bytes at a time", "2 bytes at a time")),
     sums_of_a_thread=Question(
         "A tile of C has 64 by 64 entries, and a block has eight warps. How many sums does each "
         "thread hold?", 64 * 64 // (8 * 32), "4,096 sums are divided among 256 threads."),
