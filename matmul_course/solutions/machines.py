@@ -282,7 +282,7 @@ def in_bytes():
     return 6, 2, 4 * (_K * (_M // 6 + _N // 2) - _K * (_M + _N) // _P)
 
 # %% ../../nbs/solutions/22_machines.ipynb #sol-22-machines-021
-def _best_cases(): yield Case("the mesh and its words", (), by_placements())
+def _best_cases(): yield Case("the mesh and its words", (), by_the_square())
 
 best_mesh = Exercise(
     f"**The best mesh.** A is ({_M:,}, {_K:,}) and B is ({_K:,}, {_N:,}), and the product is "
