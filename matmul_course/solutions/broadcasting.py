@@ -392,15 +392,15 @@ def whole_numbers(x, y):
     return ((x[:, None].astype(int) - y.astype(int)) ** 2).sum(axis=2)
 
 # %% ../../nbs/solutions/04_broadcasting.ipynb #sol-04-broadcasting-046
-def _two_sets(rng, n, m, d):
-    return tuple(rng.integers(-99, 99, (rows, d)) / 8 for rows in (n, m))
+def _two_sets(rng, n, m, d): # numbers whose differences float32 does not hold
+    return tuple(1000 + rng.uniform(-9, 9, (rows, d)) for rows in (n, m))
 
 def _set_cases(rng):
     drawn = rng.integers(1, 9, (3, 3)).tolist()
     for n, m, d in ((3, 2, 4), (1, 5, 1), (4, 4, 4), (2, 3, 1), (3, 5, 2), *drawn):
         x, y = _two_sets(rng, n, m, d)
         yield Case(f"{n} rows, {m} rows and {d} numbers in each", (x, y), sum(
-            np.subtract.outer(x[:, k], y[:, k]) ** 2 for k in range(d)))
+            np.subtract.outer(x[:, k], y[:, k]) ** 2 for k in range(d)), 1e-6)
 
 every_row_with_every_row = Exercise(
     "**Every row with every row.** `x` is (n, d) and `y` is (m, d), NumPy arrays of float64. This "
