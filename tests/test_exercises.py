@@ -21,24 +21,21 @@ def found():
 
 EXERCISES = dict(found())
 
-# Lessons whose exercises are not yet written for cases that are drawn. A lesson that has moved is taken off this list.
-NOT_MOVED = set()
-MOVED = {name: ex for name, ex in EXERCISES.items() if name.partition(".")[0] not in NOT_MOVED}
 SLOW = (
     "shared_memory.mend_it", "shared_memory.turned_without_conflicts", "thread_tiles.tile_with_a_hole",
     "thread_tiles.write_the_patch", "registers.break_the_chain", "threads.rows_in_parallel", "threads.mend_the_race")
+SLOW_TO_CHANGE = "precision.which_card", "race.faster_than_matmul"   # 22 s and 18 s for the changes of one answer
 TRITON = [name for name in EXERCISES if name in ("tiles.fused_layer", "tiles.mend_the_loads")]
 without = pytest.mark.skipif(not HAS_TRITON, reason="takes Triton, which has wheels for Linux only")
 
-def marked(names):
+def marked(names, slow=SLOW):
     "Names as parameters, with marks for those that are slow or take Triton."
-    return [pytest.param(n, marks=[pytest.mark.slow] * (n in SLOW) + [without] * (n in TRITON)) for n in names]
+    return [pytest.param(n, marks=[pytest.mark.slow] * (n in slow) + [without] * (n in TRITON)) for n in names]
 
 each = pytest.mark.parametrize("name", marked(EXERCISES))
 
 def seeds(name, request):
     "What the cases are drawn from, the same in each run: (for right answers, for wrong ones). Races are run on few."
-    if name not in MOVED: return range(1), range(1)
     full = request.config.getoption("--full") and not EXERCISES[name].faster_than
     return (range(10), range(10)) if full else (range(2), range(1))
 
@@ -67,9 +64,9 @@ def test_right_answers_pass_and_wrong_ones_are_named(name, count, request):
             assert not v and v.mistake == python_function(f).__name__, f"{text(f)}\n{v.text}"
         count("wrong answers")
 
-@pytest.mark.parametrize("name", MOVED)
+@pytest.mark.parametrize("name", EXERCISES)
 def test_there_are_enough_answers_and_what_is_tried_is_drawn(name):
-    ex = MOVED[name]
+    ex = EXERCISES[name]
     assert len(ex.right) >= 3 and len(ex.wrong) >= 6 and ex.points > 0
     asks_a_value = not any(case.args for case in ex.drawn(0))
     assert asks_a_value or inspect.signature(ex.cases).parameters, "the cases take a random generator"
@@ -77,16 +74,16 @@ def test_there_are_enough_answers_and_what_is_tried_is_drawn(name):
     one, other = ([repr(case.args) for case in ex.drawn(seed)] for seed in (0, 1))
     assert one != other and one == [repr(case.args) for case in ex.drawn(0)]
 
-@pytest.mark.parametrize("name", marked(MOVED))
+@pytest.mark.parametrize("name", marked(EXERCISES))
 def test_a_mistake_is_named_for_what_it_does(name, count):
     "Where it is not known by its identity: by its own name, or by none if two known ones end alike."
-    ex = MOVED[name]
+    ex = EXERCISES[name]
     for f in ex.wrong:
         v = ex.check(copy_of(f), 0)
         assert v.passed is False and v.mistake in ("", python_function(f).__name__), f"{text(f)}\n{v.text}"
         count("wrong answers of others, named" if v.mistake else "wrong answers of others, not named")
 
-@pytest.mark.parametrize("name", marked(name for name, ex in MOVED.items() if ex.given))
+@pytest.mark.parametrize("name", marked(name for name, ex in EXERCISES.items() if ex.given))
 def test_what_is_given_is_broken_and_stands_in_the_lesson(name, root):
     ex = EXERCISES[name]
     assert ex.check(ex.given, 0).passed is None and ex.check(copy_of(ex.given), 0).passed is None
@@ -100,7 +97,7 @@ def test_what_is_given_is_broken_and_stands_in_the_lesson(name, root):
     assert ast.unparse(function) == ast.unparse(given)
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", [name for name, ex in MOVED.items() if ex.faster_than])
+@pytest.mark.parametrize("name", [name for name, ex in EXERCISES.items() if ex.faster_than])
 def test_right_and_slow_answers_are_far_apart(name):
     "By a factor of three or more, so that no busy machine turns one into the other."
     ex = EXERCISES[name]
@@ -113,7 +110,7 @@ def test_right_and_slow_answers_are_far_apart(name):
 def test_kinds(count):
     "A lesson has exercises of two kinds at least; 19 has its capstone alone."
     kinds = {}
-    for name, ex in MOVED.items(): kinds.setdefault(name.partition(".")[0], Counter())[ex.kind] += 1
+    for name, ex in EXERCISES.items(): kinds.setdefault(name.partition(".")[0], Counter())[ex.kind] += 1
     print("".join(f"\n{lesson:16}" + "".join(f"{kind}: {n[kind]}  " for kind in KINDS) for lesson, n in kinds.items()))
     for n in kinds.values():
         for kind in n: count(f"of kind {kind}", n[kind])
@@ -199,15 +196,15 @@ def survivors(ex, answer, count):
 def unexplained(ex, found):
     return [s for s in found if not any(re.fullmatch(re.escape(key).replace(r"\*", ".*"), s, re.S) for key in ex.harmless)]
 
-@each
+@pytest.mark.parametrize("name", marked(EXERCISES, SLOW + SLOW_TO_CHANGE))
 def test_changed_answers_fail(name, count, request):
     "Those of the first right answer; with --full, those of all."
     ex, found = EXERCISES[name], []
-    every = name in MOVED and request.config.getoption("--full")
+    every = request.config.getoption("--full")
     for answer in ex.right if every else ex.right[:1]: found += survivors(ex, answer, count)
     assert not (lost := unexplained(ex, found)), "\n".join(lost)
     idle = [key for key in ex.harmless if unexplained(replace(ex, harmless={key: ""}), found) == found]
-    assert not idle or name in MOVED and not every, f"nothing survives like {idle}"
+    assert not idle or not every, f"nothing survives like {idle}"
     count("survivors, each with a reason", len(found))
 
 def test_all_lessons_have_exercises(root):
