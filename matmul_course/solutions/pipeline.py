@@ -176,7 +176,7 @@ def _ahead_cases(rng):
     drawn = [(int(rng.integers(1, 5)), float(rng.integers(20, 4000)) / 4,
               float(rng.integers(200, 900)) / 4) for _ in range(6)]
     work = float(rng.integers(400, 900)) / 4
-    edges = (3, 2 * work, work), (2, 1.5 * work, work), (3, 2.5 * work, work), (1, 2 * work, work)
+    edges = (3, 2 * work, work), (2, 2.75 * work, work), (3, 2.5 * work, work), (1, 2 * work, work)
     for blocks, wait, work in ((1, 550, 1024), (1, 1024, 500), *edges, *drawn):
         size = 1024 * int(rng.integers(2, 17))
         ahead = next(n for n in range(99) if _keeps_busy(blocks, wait, work, n))

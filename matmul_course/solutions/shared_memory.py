@@ -384,7 +384,7 @@ def _bank_cases(rng):
     drawn = [(int(rng.choice([4, 8, 16])), *map(int, rng.integers(0, 99, 2))) for _ in range(6)]
     steps = [(int(rng.choice([4, 8, 16])), *map(int, rng.choice([0, 1, 2, 4, 8, 16, 33, 64], 2)))
              for _ in range(6)]
-    for wide, p, q in ((32, 0, 33), (16, 16, 1), (16, 17, 1), (8, 1, 8), *drawn, *steps):
+    for wide, p, q in ((32, 0, 33), (32, 5, 64), (16, 17, 1), (16, 40, 1), *drawn, *steps):
         y, x = np.divmod(np.arange(32), wide)
         yield Case(f"wide = {wide}, s[{p} * y + {q} * x]", (wide, p, q),
                    shared_wavefronts(4 * (p * y + q * x), 4)[0])

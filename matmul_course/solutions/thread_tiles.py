@@ -82,14 +82,14 @@ def _counted_loads(M, K, N, rows, cols, p, q):
     return found
 
 def _loads_cases(rng):
-    for rows, cols, p, q in ((64, 64, 4, 4), (128, 32, 8, 2), (16, 32, 1, 1),
-                             *(2 ** rng.integers([4, 4, 0, 0], [7, 7, 4, 4]) for _ in range(4))):
-        rows, cols, p, q = int(3 * rows if rng.random() < .3 else rows), int(cols), int(p), int(q)
+    some = [4, 8, 12, 16], [8, 16, 32, 64], range(1, 9), range(1, 9)
+    drawn = zip(*(rng.choice(values, 4).tolist() for values in some))
+    for high, wide, p, q in ((16, 16, 4, 4), (16, 16, 8, 2), (16, 32, 1, 1), *drawn):
+        rows, cols, K = high * p, wide * q, int(rng.integers(3, 99))
         M, N = rows * int(rng.integers(1, 4)), cols * int(rng.integers(1, 4))
-        K = int(rng.integers(3, 99))
         loads = _counted_loads(M, K, N, rows, cols, p, q)
         yield Case(f"({M}, {K}) @ ({K}, {N}) and the loads {loads}", (M, K, N, loads),
-                   (rows, cols, rows // p * (cols // q)))
+                   (rows, cols, high * wide))
 
 loads_of_blocks = Exercise(
     "**Loads of blocks.** You have a profile of a kernel, but not its code. You know that it works "
@@ -242,7 +242,7 @@ zeros_for_b_only = rewritten(with_a_hole, "zeros_for_b_only",
     "only one of the tiles got zeros; zero times what nobody has written may be NaN",
     ("range(0, a.shape[1], 4):", "range(0, a.shape[1], 4):\n        sb[y, x] = 0"))
 as_many_as_k = rewritten(with_a_hole, "as_many_as_k",
-    "a step was limited by K, and not by what the steps before have left of it",
+    "the first step has no hole any more; a later one still uses what the step before left there",
     ("range(4)", "range(min(4, a.shape[1]))"))
 all_that_is_left = rewritten(with_a_hole, "all_that_is_left",
     "a step took all that is left of K, and a tile holds no more than four",
@@ -375,10 +375,10 @@ not_added_up = rewritten(one_of_a_at_a_time, "not_added_up",
     "each product replaces the sum, and only the last step of k is left",
     ("+= v * bk[q]", "= v * bk[q]"))
 never_zero = rewritten(one_of_a_at_a_time, "never_zero",
-    "the sums begin with whatever was in the registers",
+    "the sums begin with whatever was there, in registers or in C",
     ("total[p, q] = 0", "pass"))
 straight_from_b = rewritten(one_of_a_at_a_time, "straight_from_b",
-    "the elements of B are loaded from global memory again, where they are in a tile already",
+    "factors are loaded from global memory again in each step, where they are in a tile already",
     ("bk[q] = sb[k,", "bk[q] = b[k,"))
 first_row_for_all = rewritten(one_of_a_at_a_time, "first_row_for_all",
     "all rows of a patch got the products of its first row",
