@@ -3195,6 +3195,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                                      'matmul_course/solutions/precision.py'),
                                                    'matmul_course.solutions.precision.bits_of_the_fraction': ( 'solutions/precision.html#bits_of_the_fraction',
                                                                                                                'matmul_course/solutions/precision.py'),
+                                                   'matmul_course.solutions.precision.by_both_exponents': ( 'solutions/precision.html#by_both_exponents',
+                                                                                                            'matmul_course/solutions/precision.py'),
                                                    'matmul_course.solutions.precision.by_counting': ( 'solutions/precision.html#by_counting',
                                                                                                       'matmul_course/solutions/precision.py'),
                                                    'matmul_course.solutions.precision.by_the_exponent': ( 'solutions/precision.html#by_the_exponent',

@@ -110,7 +110,7 @@ def _near(got: np.ndarray, expected: np.ndarray, bound, within: float) -> np.nda
 def _array_difference(got, expected, bound, within, at) -> str:
     if not is_array(got): return _words(_brief(got), f"an array of {tuple(expected.shape)}", at)
     if got.shape != expected.shape:
-        return _words(*(f"shape {tuple(x.shape)}" for x in (got, expected)), at)
+        return _words(f"shape {tuple(got.shape)}", f"shape {tuple(expected.shape)}", at)
     got, expected = to_numpy(got), to_numpy(expected)
     if (got.dtype == bool) != (expected.dtype == bool):
         return _words(_container(got), _container(expected), at)
@@ -310,8 +310,9 @@ def _times_as_fast(answer, seed: int, pace: Faster, last: int) -> float:
     with threads(pace.threads):
         while turn < 6 or turn < 20 and sum(best) * turn < .05:
             args = pace.operands(rng)
-            took, results = zip(*(_timed(fn, args, last, clock) for fn in (answer, pace.reference)))
-            if wrong := difference(*results, within=1.01): raise RuleBroken(wrong)
+            took, (got, wanted) = zip(*(_timed(fn, args, last, clock)
+                                        for fn in (answer, pace.reference)))
+            if wrong := difference(got, wanted, within=1.01): raise RuleBroken(wrong)
             if turn: best = [*map(min, best, took)]
             turn += 1
     return best[1] / max(best[0], 1e-9)

@@ -48,7 +48,7 @@ def _reference() -> str:
         thing = getattr(matmul_course, name)
         kind = "class" if inspect.isclass(thing) else "function" if callable(thing) else "data"
         return f".. auto{kind}:: matmul_course.{name}\n"
-    names = "\n".join(map(entry, matmul_course.__all__))
+    names = "\n".join(map(entry, vars(matmul_course)["__all__"]))
     return f"# The public names\n\n```{{eval-rst}}\n{names}```\n"
 
 def _describe(app, what, name, thing, options, lines: list[str]) -> None:

@@ -7,10 +7,10 @@ __all__ = ['round_at_random', 'where_a_sum_stops', 'two_scales', 'which_card', '
            'by_the_spacing', 'to_the_nearest', 'toward_zero', 'cut_too_soon', 'as_for_tf32', 'with_the_sign',
            'half_of_r', 'as_a_number', 'next_power_of_two', 'by_the_exponent', 'added_up', 'bits_of_the_fraction',
            'one_too_far', 'v_at_a_time', 'always_ones', 'last_bit', 'in_float32', 'power_below', 'one_scale',
-           'a_scale_for_each', 'largest_is_one', 'scale_of_a_for_both', 'b_as_it_is', 'only_one_undone',
-           'multiplied_again', 'rounded_up', 'by_the_smallest', 'by_two_experiments', 'by_trying_all', 'by_counting',
-           'one_too_few', 'one_bit_too_many', 'without_cancelling', 'three_cards_only', 'in_the_other_order',
-           'all_the_bits']
+           'a_scale_for_each', 'by_both_exponents', 'largest_is_one', 'scale_of_a_for_both', 'b_as_it_is',
+           'only_one_undone', 'multiplied_again', 'rounded_up', 'by_the_smallest', 'by_two_experiments',
+           'by_trying_all', 'by_counting', 'one_too_few', 'one_bit_too_many', 'without_cancelling', 'three_cards_only',
+           'in_the_other_order', 'all_the_bits']
 
 # %% ../../nbs/solutions/20_precision.ipynb #sol-20-precision-003
 import math
@@ -181,7 +181,7 @@ def a_scale_for_each(a, b):
     c = matmul_mixed(a * s, b * t, "float16")
     return c / (s * t)
 
-def by_the_exponent(a, b):
+def by_both_exponents(a, b):
     s = 2.0 ** np.floor(np.log2(65504 / np.abs(a).max()))
     t = 2.0 ** (15 - np.frexp(np.abs(b).max())[1])
     c = matmul_mixed(a * s, b * t, "float16")
@@ -252,7 +252,7 @@ two_scales = Exercise(
     "operands in its range. It does so for some operands only. Mend it, by changing two lines at "
     "most. The result should be as good as float16 allows, whatever the size of the numbers. (No "
     "operand is all zero, and in each the smallest number is at least a tenth of the largest.)",
-    _scale_cases, right=[a_scale_for_each, by_the_exponent, largest_is_one],
+    _scale_cases, right=[a_scale_for_each, by_both_exponents, largest_is_one],
     wrong=[scale_of_a_for_both, b_as_it_is, only_one_undone, multiplied_again, rounded_up,
            by_the_smallest],
     hints=["Try it with two operands full of millions. Which numbers does `matmul_mixed` get?",

@@ -216,7 +216,7 @@ def by_counting(a, b, c):
     return a @ (b @ c) if K * P * (N + M) < M * N * (K + P) else (a @ b) @ c
 
 def sum_of_inverses(a, b, c):
-    M, K, N, P = *a.shape, *c.shape
+    (M, K), (N, P) = a.shape, c.shape
     if 1 / M + 1 / N < 1 / K + 1 / P: return np.matmul(a, np.matmul(b, c))
     return np.matmul(np.matmul(a, b), c)
 
@@ -265,7 +265,7 @@ def both_of_them(a, b, c):
 
 def row_by_row(a, b, c):
     "the order is right, and the rows are multiplied one by one, by Python"
-    M, K, N, P = *a.shape, *c.shape
+    (M, K), (N, P) = a.shape, c.shape
     if 1 / M + 1 / N > 1 / K + 1 / P: return np.array([(row @ b) @ c for row in a])
     right = b @ c
     return np.array([row @ right for row in a])
