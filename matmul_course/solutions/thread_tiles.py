@@ -8,10 +8,10 @@ __all__ = ['loads_of_blocks', 'another_patch', 'as_many_as_are_left', 'zeros_fir
            'sent_home', 'around_the_tile', 'else_everywhere', 'tile_with_a_hole', 'both_in_registers',
            'both_for_each_product', 'four_neighbours', 'x_counts_rows', 'not_added_up', 'never_zero', 'straight_from_b',
            'first_row_for_all', 'write_the_patch', 'QUESTIONS', 'one_reuse_at_a_time', 'by_counting_blocks',
-           'by_shares', 'sides_exchanged', 'a_thread_for_each_entry', 'square_patch', 'four_by_four',
+           'by_shares', 'sides_exchanged', 'a_thread_for_each_entry', 'square_patch', 'four_by_four', 'always_256',
            'numbers_of_blocks', 'by_the_formulas', 'a_step_of_a_warp', 'from_each_side', 'loaded_for_each_product',
-           'loads_of_a_step', 'a_thread_alone', 'more_than_all', 'always_at_64', 'wide_is_down',
-           'multiply_adds_per_byte', 'with_a_hole', 'one_of_a_at_a_time', 'sums_in_a_row']
+           'a_thread_alone', 'more_than_all', 'always_at_64', 'wide_is_down', 'multiply_adds_per_byte', 'with_a_hole',
+           'one_of_a_at_a_time', 'sums_in_a_row']
 
 # %% ../../nbs/solutions/16_thread_tiles.ipynb #sol-16-thread-tiles-003
 import numpy as np
@@ -64,6 +64,10 @@ def four_by_four(M, K, N, loads):
     rows, cols, _ = one_reuse_at_a_time(M, K, N, loads)
     return rows, cols, rows * cols // 16
 
+def always_256(M, K, N, loads):
+    "the block was taken to have 256 threads, as on this page"
+    return *one_reuse_at_a_time(M, K, N, loads)[:2], 256
+
 def numbers_of_blocks(M, K, N, loads):
     "the numbers of blocks along the sides of C were given, and not the sides of a piece"
     rows, cols, threads = one_reuse_at_a_time(M, K, N, loads)
@@ -104,7 +108,7 @@ loads_of_blocks = Exercise(
     f"`{_counted_loads(128, 32, 64, SIDE, SIDE, EACH, EACH)}` give `(64, 64, 256)`.",
     _loads_cases, kind="read", right=[one_reuse_at_a_time, by_counting_blocks, by_shares],
     wrong=[sides_exchanged, a_thread_for_each_entry, square_patch, four_by_four,
-           numbers_of_blocks],
+           always_256, numbers_of_blocks],
     hints=["For how many multiply-adds is an element of A used once it has been loaded from global "
            "memory? And an element of `sa` once it has been loaded into a register?",
            "`M * K * N // loads[\"a\"]` is one of the three numbers. Which one, and what do the "
@@ -134,11 +138,6 @@ def loaded_for_each_product(p, q, wide, high, fma):
     "two loads were counted for each multiply-add, as without a patch"
     _, _, intensity = by_the_formulas(p, q, wide, high, fma)
     return 2, min(1, 16 / fma), intensity
-
-def loads_of_a_step(p, q, wide, high, fma):
-    "the loads of a step were given, and not divided by the multiply-adds that they serve"
-    _, fed, intensity = by_the_formulas(p, q, wide, high, fma)
-    return p + q, fed, intensity
 
 def a_thread_alone(p, q, wide, high, fma):
     "the multiply-adds of one thread were held against the wavefronts of a warp"
@@ -193,7 +192,7 @@ another_patch = Exercise(
     "float32 that the blocks load from global memory. As in the page's table, stores to the tiles "
     "are left out. Each number may be off by 0.1 per cent.",
     _patch_cases, kind="predict", right=[by_the_formulas, a_step_of_a_warp, from_each_side],
-    wrong=[loaded_for_each_product, loads_of_a_step, a_thread_alone, more_than_all, always_at_64,
+    wrong=[loaded_for_each_product, a_thread_alone, more_than_all, always_at_64,
            wide_is_down, multiply_adds_per_byte],
     hints=["Take one step of k: what does a thread load, what does a warp ask of shared memory, "
            "and what does a block need from A and from B?",
