@@ -6,34 +6,35 @@
 __all__ = ['assign_course']
 
 # %% ../../nbs/app/assignments.ipynb #assign-003
-import ast, builtins, json, re
+import ast, builtins, re
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
+import nbformat
+from nbformat.v4 import new_code_cell, new_notebook
 from ..tools.files import write_whole
 
 # %% ../../nbs/app/assignments.ipynb #assign-007
 _CHECK = re.compile(r"^(\w+)\.check\(answer\)$", re.M)
 
-def _text(cell: dict) -> str: return "".join(cell["source"])
-
-def _tree(cell: dict) -> ast.Module:
+def _tree(cell: Any) -> ast.Module:
     "The statements of a code cell; none of a cell with a magic, or of one that is no code."
-    try: return ast.parse(_text(cell) if cell["cell_type"] == "code" else "")
+    try: return ast.parse(cell.source if cell.cell_type == "code" else "")
     except SyntaxError: return ast.Module([], [])
 
-def _checks(cell: dict) -> str:
+def _checks(cell: Any) -> str:
     "The name of the exercise that a cell checks an answer to, or an empty string."
-    found = cell["cell_type"] == "code" and _CHECK.search(_text(cell))
+    found = cell.cell_type == "code" and _CHECK.search(cell.source)
     return found[1] if found else ""
 
-def _exercise_cells(cells: list[dict]) -> list[dict]:
+def _exercise_cells(cells: list) -> list:
     "The statements of a lesson's exercises, and their stubs."
     names = {*map(_checks, cells)} - {""}
-    code = [c for c in cells if c["cell_type"] == "code"]
-    return [c for c in code if _checks(c) or _text(c).strip() in names]
+    code = [c for c in cells if c.cell_type == "code"]
+    return [c for c in code if _checks(c) or c.source.strip() in names]
 
-def _imported(cells: list[dict], stubs: list[dict], module: str) -> str:
+def _imported(cells: list, stubs: list, module: str) -> str:
     "What the lesson imports, and what the stubs use of its module's own names."
     nodes = [n for c in cells for n in _tree(c).body if isinstance(n, ast.Import | ast.ImportFrom)]
     known = {a.asname or a.name for n in nodes for a in n.names}
@@ -44,30 +45,25 @@ def _imported(cells: list[dict], stubs: list[dict], module: str) -> str:
     return "\n".join([*lines, *[f"from {module} import {', '.join(own)}"] * bool(own)])
 
 # %% ../../nbs/app/assignments.ipynb #assign-010
-def _code(id: str, text: str, marks: dict | None = None) -> dict:
-    return dict(cell_type="code", id=id, metadata=marks or {}, execution_count=None, outputs=[],
-                source=text)
-
-def _graded(name: str, points: float) -> dict:
+def _graded(name: str, points: float) -> Any:
     "The cell that gives the points of an exercise, or none of them."
-    text = f"verdict = {name}.check(answer)\nassert verdict, verdict.text"
     marks = dict(schema_version=3, grade=True, solution=False, locked=True, task=False,
                  grade_id=name, points=points)
-    return _code(f"grade-{name}".replace("_", "-"), text, dict(nbgrader=marks))
+    text = f"verdict = {name}.check(answer)\nassert verdict, verdict.text"
+    return new_code_cell(text, metadata=dict(nbgrader=marks))
 
-def _assignment(lesson: dict, name: str) -> dict | None:
+def _assignment(lesson: Any, name: str) -> Any:
     "A lesson as nbgrader wants it, with the points of each exercise; None if it has none."
-    stubs = _exercise_cells(lesson["cells"])
+    stubs = _exercise_cells(lesson.cells)
     if not stubs: return None
-    title = next(c for c in lesson["cells"] if _text(c).startswith("# "))
-    imports = _imported(lesson["cells"], stubs, f"matmul_course.{name}")
+    title = next(c for c in lesson.cells if c.source.startswith("# "))
+    imports = _imported(lesson.cells, stubs, f"matmul_course.{name}")
     exercises = import_module(f"matmul_course.solutions.{name}")
-    kept = [title, _code("imports", imports)]
+    kept = [title, new_code_cell(imports)]
     for cell in stubs:
-        asked = _checks(cell)
-        kept.append(_code(cell["id"], _text(cell)))
-        if asked: kept.append(_graded(asked, getattr(exercises, asked).points))
-    return lesson | dict(cells=kept)
+        kept.append(new_code_cell(cell.source))
+        if asked := _checks(cell): kept.append(_graded(asked, getattr(exercises, asked).points))
+    return new_notebook(cells=kept, metadata=lesson.metadata)
 
 # %% ../../nbs/app/assignments.ipynb #assign-012
 _CONFIG = """c = get_config()
@@ -86,12 +82,11 @@ def assign_course(
     if to.is_file(): raise NotADirectoryError(f"{to} is a file; give a folder")
     made = {}
     for file in sorted(source.glob("[0-9][0-9]_*.ipynb")):
-        lesson = json.loads(file.read_text(encoding="utf-8"))
-        page = _assignment(lesson, file.stem[3:])
+        page = _assignment(nbformat.read(file, 4), file.stem[3:])
         if page: made[to/"source"/file.stem/file.name] = page
     for file in made:
         if file.exists(): raise FileExistsError(f"{file} is there; give another folder")
-    for file, page in made.items(): write_whole(file, json.dumps(page, indent=1).encode())
+    for file, page in made.items(): write_whole(file, nbformat.writes(page).encode())
     if not (to/"nbgrader_config.py").exists():
         write_whole(to/"nbgrader_config.py", _CONFIG.encode())
     return [*made]

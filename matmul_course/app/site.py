@@ -18,27 +18,24 @@ _HIDDEN = re.compile(r"^#\|\s*(hide|default_exp)\b", re.M)
 _DIRECTIVE = re.compile(r"^#\|.*\n?", re.M)
 _NO_PAGE = re.compile(r"\[([^\]]*)\]\(\.\./(?!\S*\.ipynb)[^)]*\)")
 
-def _for_reader(cell: dict) -> dict:
-    "A cell without what is not for readers: directives, and links that lead to no page."
-    text, code = "".join(cell["source"]), cell["cell_type"] == "code"
-    text = _DIRECTIVE.sub("", text) if code else _NO_PAGE.sub(r"\1", text)
-    folded = code and cell["metadata"].get("jupyter", {}).get("source_hidden")
-    tags = ["hide-input"] if folded else []
-    return cell | dict(source=text.strip("\n"), metadata=dict(tags=tags))
+def _shown(cell: Any) -> Any:
+    "A cell, changed in place: without directives and links that lead to no page, and folded."
+    code = cell.cell_type == "code"
+    folded = code and cell.metadata.get("jupyter", {}).get("source_hidden")
+    text = _DIRECTIVE.sub("", cell.source) if code else _NO_PAGE.sub(r"\1", cell.source)
+    cell.update(source=text.strip("\n"), metadata=dict(tags=["hide-input"] if folded else []))
+    return cell
 
-def _page(notebook: Path) -> dict:
+def _page(notebook: Path) -> Any:
     "A notebook's page. ValueError names a file that is no notebook."
-    try: page = json.loads(notebook.read_text(encoding="utf-8"))
+    import nbformat
+    try: page = nbformat.read(notebook, 4)
     except ValueError as e: raise ValueError(f"{notebook} is no notebook: {e}") from e
-    page["cells"] = [_for_reader(c) for c in page["cells"]
-                     if c["cell_type"] != "code" or not _HIDDEN.search("".join(c["source"]))]
-    texts = [c["source"] for c in page["cells"] if c["cell_type"] == "markdown"]
-    if not any(text.startswith("# ") for text in texts):
-        page["cells"].insert(0, _markdown("heading", f"# {notebook.stem}"))
+    shown = (c for c in page.cells if c.cell_type != "code" or not _HIDDEN.search(c.source))
+    page.cells = [*map(_shown, shown)]
+    if not any(c.cell_type == "markdown" and c.source.startswith("# ") for c in page.cells):
+        page.cells.insert(0, nbformat.v4.new_markdown_cell(f"# {notebook.stem}"))
     return page
-
-def _markdown(id: str, text: str) -> dict:
-    return dict(cell_type="markdown", id=id, metadata={}, source=text)
 
 # %% ../../nbs/app/site.ipynb #app-site-032
 def _reference() -> str:
@@ -99,17 +96,18 @@ def anchor(
 # %% ../../nbs/app/site.ipynb #app-site-016
 def _fill(folder: Path, source: Path, pages: Mapping[str, str]) -> None:
     "Write what Sphinx is to read: a page for each notebook, and the others."
+    import nbformat
     for f in sorted(source.rglob("*.ipynb")):
         if ".ipynb_checkpoints" in f.parts: continue
         page, to = _page(f), folder/f.relative_to(source)
         to.parent.mkdir(parents=True, exist_ok=True)
-        to.write_text(json.dumps(page), encoding="utf-8")
+        nbformat.write(page, to)
     for name, text in pages.items():
         (folder/name).parent.mkdir(exist_ok=True)
         (folder/name).with_suffix(".md").write_text(text, encoding="utf-8")
-    first = json.loads((folder/"index.ipynb").read_text(encoding="utf-8"))
-    first["cells"].append(_markdown("contents", _contents(folder)))
-    (folder/"index.ipynb").write_text(json.dumps(first), encoding="utf-8")
+    first = nbformat.read(folder/"index.ipynb", 4)
+    first.cells.append(nbformat.v4.new_markdown_cell(_contents(folder)))
+    nbformat.write(first, folder/"index.ipynb")
 
 def _settings() -> dict[str, Any]:
     page = files("matmul_course")/"page"
