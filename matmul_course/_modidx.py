@@ -112,6 +112,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                      'matmul_course/app/doctor.py')},
             'matmul_course.app.exercises': { 'matmul_course.app.exercises.Case': ( 'app/exercises.html#case',
                                                                                    'matmul_course/app/exercises.py'),
+                                             'matmul_course.app.exercises.Difference': ( 'app/exercises.html#difference',
+                                                                                         'matmul_course/app/exercises.py'),
                                              'matmul_course.app.exercises.Exercise': ( 'app/exercises.html#exercise',
                                                                                        'matmul_course/app/exercises.py'),
                                              'matmul_course.app.exercises.Exercise.__post_init__': ( 'app/exercises.html#exercise.__post_init__',
