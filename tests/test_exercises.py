@@ -7,9 +7,8 @@ from types import FunctionType
 import numba
 import pytest
 import matmul_course.solutions
-from matmul_course.app.exercises import KINDS, Exercise
-from matmul_course.app.runs import is_compiled, python_function
-from matmul_course.gpu.choice import cuda
+from matmul_course.app.exercises import KINDS, Exercise, function_of, made_alike
+from matmul_course.app.runs import python_function
 from matmul_course.gpu.tiles import HAS_TRITON
 
 def found():
@@ -39,15 +38,10 @@ def seeds(name, request):
     full = request.config.getoption("--full") and not EXERCISES[name].faster_than
     return (range(10), range(10)) if full else (range(2), range(1))
 
-def remade(answer, fn):
-    "What an answer would be if it were made from another function."
-    if answer is python_function(answer): return fn
-    return numba.jit(**answer.targetoptions)(fn) if is_compiled(answer) else cuda.jit(fn)
-
 def copy_of(answer):
     "The same answer as somebody else would have written it: no check can know it by its identity."
     fn = python_function(answer)
-    return remade(answer, FunctionType(fn.__code__, fn.__globals__, "answer", fn.__defaults__, fn.__closure__))
+    return made_alike(answer, FunctionType(fn.__code__, fn.__globals__, "answer", fn.__defaults__, fn.__closure__))
 
 @each
 def test_right_answers_pass_and_wrong_ones_are_named(name, count, request):
@@ -175,23 +169,14 @@ def sites(tree):
                 if isinstance(node, ast.AST):
                     for new in changes(node, parent): yield parent, fieldname, index, new
 
-def compiled(tree, fn, n):
-    "The function of a changed tree, with a source that the emulator can read."
-    import linecache
-    source = ast.unparse(ast.fix_missing_locations(tree))
-    file = f"<mutant {fn.__module__}.{fn.__name__} {n}>"
-    linecache.cache[file] = len(source), None, source.splitlines(True), file
-    inspect.modulesbyfile[file] = fn.__module__            # or all modules are searched for it
-    names = {name: getattr(numba, name) for name in DTYPES} | fn.__globals__
-    exec(compile(source, file, "exec"), names)
-    return names[fn.__name__]
-
 def survivors(ex, answer, count):
     "The changes of one place that leave an answer right."
     fn = python_function(answer)
     for n, (was, now, tree) in enumerate(mutants(fn)):
         count("mutants")
-        if ex.check(remade(answer, compiled(tree, fn, n)), 0): yield f"{was} -> {now}"
+        source, file = ast.unparse(ast.fix_missing_locations(tree)), f"<mutant {fn.__module__}.{fn.__name__} {n}>"
+        changed = function_of(source, file, fn, **{name: getattr(numba, name) for name in DTYPES})
+        if ex.check(made_alike(answer, changed), 0): yield f"{was} -> {now}"
 
 def unexplained(ex, found):
     return [s for s in found if not any(re.fullmatch(re.escape(key).replace(r"\*", ".*"), s, re.S) for key in ex.harmless)]
