@@ -211,6 +211,19 @@ def test_the_lesson_shows_its_exercises_and_nothing_of_the_solutions(root):
         assert name.split(".")[1] in code and sum(f"{name.split('.')[1]}.check(answer)" in c for c in code) == 1, name
         for f in ex.right: assert not any(f"def {python_function(f).__name__}(" in c for c in code), name
 
+@pytest.mark.parametrize("name", marked(EXERCISES, ()))
+def test_the_lesson_keeps_the_statement_as_it_is_now(name, root):
+    "What a reader sees before running a cell: the outputs that are kept with it."
+    ex, own = EXERCISES[name], name.split(".")[1]
+    cells = json.loads((root/"nbs"/ex.solution.partition("#")[0]).read_text(encoding="utf-8"))["cells"]
+    def kept(found):
+        [outputs] = [c["outputs"] for c in cells if c["cell_type"] == "code" and found("".join(c["source"]))]
+        return {kind: "".join(lines) for kind, lines in outputs[-1]["data"].items()}
+    assert kept(lambda code: code == own) == {"text/plain": repr(ex), "text/markdown": ex._repr_markdown_()}
+    stub = ex.check(ex.given or ..., 0)
+    assert kept(lambda code: f"{own}.check(answer)" in code) == {
+        "text/plain": repr(stub), "text/markdown": stub._repr_markdown_()}
+
 def test_there_are_two_to_four_for_each_lesson():
     lessons = [ex.solution.partition(".")[0] for ex in EXERCISES.values()]
     counts = {page: lessons.count(page) for page in lessons}
