@@ -1,7 +1,7 @@
 "Lessons in a real browser: in JupyterLab, run from top to bottom, and as plain pages with the network off."
 import json, os, re, shutil, subprocess, sys, time
 import pytest
-from matmul_course.app.commands import notebooks
+from matmul_course.app.commands import main, notebooks
 from matmul_course.app.site import export_site
 
 NAMES = "chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome", "msedge"
@@ -109,7 +109,7 @@ NEXT = "01_loops", "02_numba_dot"                                   # whose link
 
 @pytest.fixture(scope="module")
 def pages(tmp_path_factory):
-    "Those that are opened; test_cli.py exports all of them."
+    "Those that are opened."
     source, to = tmp_path_factory.mktemp("notebooks"), tmp_path_factory.mktemp("pages")
     for name in (*OPENED, *NEXT):
         (source/name).parent.mkdir(exist_ok=True)
@@ -145,3 +145,9 @@ def test_pages_need_no_network(pages, browser, width, scheme):
     w.page.locator("#search-results li a").first.wait_for(timeout=20_000)
     assert w.hosts <= {"file://", "data:"} and not w.errors, (w.hosts, w.errors)
     w.close()
+
+@pytest.mark.slow
+def test_all_pages_are_made_without_a_warning(tmp_path, capfd):
+    "Each is in the table of contents, and each link to a page or to a heading leads there."
+    main(["export", str(tmp_path)])
+    assert len(list(tmp_path.rglob("*.html"))) > len(list(notebooks().rglob("*.ipynb"))) and not capfd.readouterr().err

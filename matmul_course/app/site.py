@@ -75,7 +75,7 @@ def setup(app: Any) -> dict[str, Any]: # what Sphinx asks of an extension
 
 # %% ../../nbs/app/site.ipynb #app-site-014
 _GROUPS = {
-    "Lessons": ["[0-9]*"], "To look up": ["notation", "api", "commands/*"],
+    "Lessons": ["[0-9]*"], "To look up": ["notation", "api", "commands/*", "teaching"],
     "Solutions": ["solutions/*"],
     "Inside": ["tools/*", "emulator/*", "profiler/*", "gpu/*", "app/*"]}
 
