@@ -163,7 +163,7 @@ def test_races_in_global_memory(line, grid, races):
     ("y = np.zeros(3)", "np.zeros"), ("y = np.sum(x)", "np.sum"), ("y = sum(x)", "sum is not for kernels"),
     ("s = cuda.shared.array(x.size, float32)", "must be known when the kernel is compiled"),
     ("x[0] = unknown", "unknown is not defined"), ("x[0] = plain(1)", "plain is a plain function"),
-    ("return 3", "returns nothing"), ("raise ValueError()", "Raise"), ("y = [1, 2]", "List"), ("y = lambda v: v", "Lambda"),
+    ("return 3", "returns nothing"), ("raise", "one exception"), ("y = [1, 2]", "List"), ("y = lambda v: v", "Lambda"),
 ])
 def test_unsupported_is_refused_by_name(line, said):
     kernel = define(f"def plain(v): return v\n\ndef k(x):\n    {line}\n")
@@ -217,7 +217,7 @@ def test_the_accumulator_is_as_wide_as_the_source_says():
 
 def test_arguments_that_no_kernel_takes():
     kernel = cuda.jit(body("x[t] = 1"))
-    with pytest.raises(TypeError, match=r"x: a kernel does not take a torch.Tensor; cuda.to_device"): kernel[1, 4](torch.zeros(4))
+    with pytest.raises(TypeError, match=r"x: a kernel does not take a builtins.list; cuda.to_device"): kernel[1, 4]([0, 0])
     for x in (np.zeros(4, np.float16), np.zeros(4, [("half", np.float16)]), np.float16(1)):
         with pytest.raises(TypeError, match="x: Numba has no float16 on a CPU; use float32"): kernel[1, 4](x)
     with pytest.raises(ValueError, match="x: an array with strides"): kernel[1, 4](np.zeros((4, 2))[:, 0])

@@ -1,9 +1,9 @@
 """The emulator: what kernels for matrices use. Vectors, arrays of any dtype, views, functions as arguments, other compilers' `cuda`."""
-import linecache, types
+import linecache, math, types
 from collections import namedtuple
 from enum import Enum
 from types import SimpleNamespace
-import numpy as np, pytest
+import numpy as np, pytest, torch
 from numba import float32, float64, int32, njit
 from matmul_course.emulator import RaceError, Unsupported, launch, launch_simply
 from matmul_course.emulator.host import Cuda
@@ -209,6 +209,122 @@ def test_arrays_keep_their_order_and_launch_bounds_are_kept():
     def kernel(x): x[cuda.grid(1)] = 1
     kernel[2, 4](np.zeros(8))
     with pytest.raises(ValueError, match="launch_bounds allows 4"): kernel[1, 8](np.zeros(8))
+
+# ---- what a kernel says about itself
+class TooLarge(Exception): pass
+
+def test_a_kernel_raises_and_asserts():
+    @cuda.jit(device=True)
+    def root(v):
+        if v < 0: raise ValueError("no root", 7)
+        return math.sqrt(v)
     @cuda.jit
-    def captures(x): x[0] = d[0, 0]
-    with pytest.raises(Unsupported, match="d is a device array; pass it as an argument"): captures[1, 1](np.zeros(1))
+    def kernel(x, o):
+        t, s = cuda.threadIdx.x, cuda.shared.array(4, float64)
+        s[t] = root(x[t])
+        if x[t] > 100: raise TooLarge
+        cuda.syncthreads()
+        assert s[3 - t] != 3, "three"
+        o[t] = s[3 - t]
+    o = np.zeros(4)
+    for run in (launch, launch_simply):
+        run(kernel, 1, 4, np.array([0., 1, 4, 16]), o)
+        assert o.tolist() == [4, 2, 1, 0]
+    for number, kind, said in ((-1, ValueError, r"root, line \d+, block \(0, 0, 0\), thread \(2, 0, 0\): no root"), (101, TooLarge, "kernel, line"),
+                               (9, AssertionError, r"thread \(1, 0, 0\): three")):
+        with pytest.raises(kind, match=said) as error: kernel[1, 4](np.array([0, 1, number, 16.]), o)
+        assert error.value.args[1:] == ((7,) if kind is ValueError else ())
+        with pytest.raises(kind): launch_simply(kernel, 1, 4, np.array([0, 1, number, 16.]), o)
+    @cuda.jit
+    def no_exception(x): raise x[0]
+    @cuda.jit
+    def unknown(x): raise ValueError(f"{x[0]}")
+    for wrong, said in ((no_exception, "must be known when the kernel is compiled"), (unknown, r"line \d+: JoinedStr is not for kernels")):
+        with pytest.raises(Unsupported, match=said): wrong[1, 1](o)
+
+def test_positions_and_sizes_are_values():
+    @cuda.jit(device=True)
+    def number(place, size): return (place.z * size.y + place.y) * size.x + place.x
+    @cuda.jit
+    def kernel(o):
+        t = cuda.threadIdx
+        cuda.syncthreads()
+        o[number(t, cuda.blockDim)] = 100 * t.z + 10 * t.y + t.x
+    o = np.zeros(24)
+    kernel[1, (4, 3, 2)](o)
+    assert o.tolist() == [100 * z + 10 * y + x for z in range(2) for y in range(3) for x in range(4)]
+
+# ---- memory of others
+class Foreign:
+    "As a library hands out memory of a GPU."
+    def __init__(self, array): self.array = array
+    __cuda_array_interface__ = property(lambda self: self.array.__cuda_array_interface__)
+
+@cuda.jit
+def add_one(a): a[cuda.grid(1)] += 1
+
+def test_tensors_and_other_libraries_arrays_share_their_memory():
+    d, tensor = cuda.to_device(np.zeros(4)), torch.zeros(4)
+    add_one[1, 4](tensor)
+    add_one[1, 4](cuda.as_cuda_array(tensor))
+    add_one[1, 4](Foreign(d))
+    add_one[1, 2](cuda.as_cuda_array(Foreign(d[::-2])))
+    add_one[1, 4](cuda.from_cuda_array_interface(d.__cuda_array_interface__))
+    assert tensor.tolist() == [2] * 4 and d.copy_to_host().tolist() == [2, 3, 2, 3]
+    assert [cuda.is_cuda_array(x) for x in (d, Foreign(d), np.zeros(4))] == [True, True, False]
+    face = d[1:3].__cuda_array_interface__
+    assert face["data"][0] == d.__cuda_array_interface__["data"][0] + 8 and face["strides"] is None and face["stream"] is None
+    assert cuda.device_array(0).__cuda_array_interface__["data"][0] == 0
+    for x, kind, said in ((Foreign(SimpleNamespace(__cuda_array_interface__=dict(data=(1, False), shape=(4,)))), Unsupported, "Foreign: its memory is on a GPU"),
+                          (torch.zeros(4, requires_grad=True), RuntimeError, "requires grad")):
+        with pytest.raises(kind, match=said): add_one[1, 4](x)
+    with pytest.raises(Unsupported, match="Masked"): cuda.from_cuda_array_interface(face | dict(mask=d))
+    with pytest.raises(TypeError, match="obj: "): cuda.as_cuda_array(np.zeros(4))
+
+def test_device_arrays_are_globals():
+    weights, total = cuda.to_device(np.asfortranarray(np.arange(6.).reshape(2, 3))), torch.zeros(2)
+    strided = cuda.to_device(np.zeros(4))[::2]
+    @cuda.jit(device=True)
+    def weight(i, j): return weights[i, j]
+    @cuda.jit
+    def kernel(x):
+        i = cuda.threadIdx.x
+        cuda.syncthreads()
+        for j in range(3): total[i] += weight(i, j) * x[j]
+    for _ in range(2): kernel[1, 2](np.ones(3))
+    assert total.tolist() == [6, 24]
+    weights[0, 0] = 10                                    # it is no copy
+    kernel[1, 2](np.ones(3))
+    assert total.tolist() == [19, 36]
+    with pytest.raises(IndexError, match="index 2 on axis 0 of (total|weights), which has 2"): kernel[1, 3](np.ones(3))
+    @cuda.jit
+    def clash(x): total[0] = cuda.grid(1)
+    with pytest.raises(RaceError, match="total is also touched"): launch(clash, 1, 2, np.ones(3), check="races")
+    @cuda.jit
+    def of_strided(x): x[0] = strided[0]
+    with pytest.raises(Unsupported, match="strided has strides; pass it as an argument"): of_strided[1, 1](np.zeros(1))
+
+def test_a_kernel_is_specialized():
+    @cuda.jit
+    def kernel(x, y): x[0] = y
+    wide, x = kernel.specialize(float64[::1], int32), np.zeros(1)
+    assert kernel.specialize(float64[::1], int32) is wide is not kernel.specialize(np.zeros(1), 1)
+    assert len(kernel.specializations) == 2 and not kernel.overloads
+    wide[1, 1](x, 3)
+    assert x[0] == 3 and list(wide.overloads) == [(float64[::1], int32)]
+    with pytest.raises(TypeError, match="no signature fits"): wide[1, 1](np.zeros(1, int), 3)
+    with pytest.raises(RuntimeError, match="already specialized"): wide.specialize(float64[::1], int32)
+
+def test_functions_of_math_that_only_a_gpu_has():
+    @cuda.jit
+    def kernel(x, o):
+        o[0], o[1] = math.modf(x[0])
+        o[2], o[3] = math.remainder(x[0], x[1]), math.fmod(x[0], x[1])
+        o[4] = int(x[0]).bit_count()
+    for x in ((7.75, 2), (-7.5, 3), (-0., 3), (1e300, 7e-3)):
+        for dtype in (np.float64, np.float32):
+            x, o = np.array(x, dtype).clip(-1e30, 1e30), np.zeros(5)
+            kernel[1, 1](x, o)
+            a, b = map(float, x)
+            assert repr(o[:4].tolist()) == repr([*math.modf(a), math.remainder(a, b), math.fmod(a, b)])
+            if abs(a) < 100: assert o[4] == (int(a) % 2**64).bit_count()

@@ -17,7 +17,7 @@ from numba import types
 from numba.core.sigutils import normalize_signature
 from .source import DeviceSide, Unsupported, plain, with_cuda
 from .simple import (
-    BLOCK_LIMIT, GRID_LIMIT, SHARED_LIMIT, THREAD_LIMIT, blank, to_dtype)
+    BLOCK_LIMIT, GRID_LIMIT, SHARED_LIMIT, THREAD_LIMIT, blank, device_memory, to_dtype)
 from .run import Kernel, contiguous
 
 # %% ../../nbs/emulator/14_host.ipynb #emulator-14-host-007
@@ -32,6 +32,12 @@ class _HiddenArray:
         if name not in _OTHER_VIEWS: raise AttributeError(f"a device array has no {name}")
         return lambda *args, stream=0, **options: DeviceArray(
             getattr(self._memory, name)(*args, **options))
+    @property
+    def __cuda_array_interface__(self):
+        "As numba-cuda has it, for another emulated array; `emulated` keeps the memory alive."
+        face, memory = self._memory.__array_interface__, self._memory
+        address = face["data"][0] if memory.size else 0
+        return face | dict(data=(address, False), stream=None, emulated=memory)
     T = property(lambda self: self.transpose())
     _numba_type_ = property(lambda self: numba.typeof(self._memory))
     def __len__(self): return len(self._memory)
@@ -43,7 +49,7 @@ class _HiddenArray:
         return DeviceArray(self._memory.transpose(axes).copy(order="C"))
 
 # %% ../../nbs/emulator/14_host.ipynb #emulator-14-host-009
-def _on_host(x): return x._memory if isinstance(x, _HiddenArray) else np.asarray(x)
+def _on_host(x): return np.asarray(x) if (memory := device_memory(x)) is None else memory
 
 class DeviceArray(_HiddenArray):
     "An array in the memory of the emulated GPU, which the host sees only by copies."
@@ -106,8 +112,15 @@ class _Memory:
         return DeviceArray(np.full(shape, blank(to_dtype(dtype)), to_dtype(dtype), order))
     def device_array_like(self, ary, stream=0):
         return DeviceArray(np.full_like(_on_host(ary), blank(np.dtype(ary.dtype))))
-    def is_cuda_array(self, obj): return isinstance(obj, DeviceArray)
-    def as_cuda_array(self, obj, sync=True): return self.to_device(obj)
+    def is_cuda_array(self, obj): return hasattr(obj, "__cuda_array_interface__")
+    def as_cuda_array(self, obj, sync=True):
+        "A device array on the same memory: that of a tensor, or of another emulated array."
+        if (memory := device_memory(obj)) is not None: return DeviceArray(memory)
+        raise TypeError("obj: *obj* doesn't implement the cuda array interface.")
+    def from_cuda_array_interface(self, desc, owner=None, sync=True):
+        "A device array on the memory that a `__cuda_array_interface__` describes."
+        if desc.get("mask") is not None: raise Unsupported("Masked arrays are not supported")
+        return self.as_cuda_array(SimpleNamespace(__cuda_array_interface__=desc))
     def In(self, x): return self.to_device(x)
     def InOut(self, x): return x
     def Out(self, x):

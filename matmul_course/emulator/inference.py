@@ -16,7 +16,7 @@ from numba.core import compiler as numba_compiler, typed_passes
 from numba.core.errors import TypingError
 from numba.core.registry import cpu_target
 from .source import bindings, parameters, remember, stored, under
-from .extras import CudaVector, make_vector
+from .extras import VECTORS, CudaVector, make_vector
 from .warps import ballot, take
 from .simple import ATOMICS
 from .lowering import CONTEXT, Unit, shown
@@ -30,7 +30,7 @@ def names_of(unit: Unit) -> dict[str, Any]:
     "What a lowered kernel may read: the globals that it brought along, NumPy, types, atomics."
     own = dict(__name__=__name__, _np=np, _njit=by_rules, _int32=types.int32, _int64=types.int64,
                _uint32=types.uint32, _take=take, _ballot=ballot, _slots=_slots,
-               _make_vector=make_vector)
+               _make_vector=make_vector, _dim3=VECTORS["longlong3"])
     return own | _ATOMICS | unit.env
 
 def _define(names, functions, file):
@@ -49,6 +49,9 @@ def _numba_types(fn, argtypes):
     typing.refresh()
     target.refresh()
     code = numba_compiler.run_frontend(fn)
+    for block in code.blocks.values():             # an exception has no type, but it ends a block
+        end = block.body[-1]
+        if isinstance(end, ir.Raise): block.body[-1] = ir.StaticRaise(IndexError, None, end.loc)
     return code, typed_passes.type_inference_stage(typing, target, code, argtypes, None)[0]
 
 def _rename(node, names):

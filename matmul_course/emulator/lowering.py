@@ -14,11 +14,11 @@ import numpy as np
 from numba import prange, types
 from .source import (
     DeviceName, Source, Unsupported, assign, bindings, call_of, current_value, expression, holds,
-    is_cuda, is_jitted, parameters, read_source, read_tree, statements, stored, under, visible)
-from .extras import NUMERIC, VECTORS
+    is_cuda, is_jitted, loaded, parameters, read_source, read_tree, statements, stored, under, visible)
+from .extras import CAPTURED, INSTEAD, NUMERIC, VECTORS
 from .warps import WARP_CALLS
 from .simple import (
-    ATOMICS, BLOCK_CALLS, as_numba, dtype_text, to_dtype)
+    ATOMICS, BLOCK_CALLS, as_numba, device_memory, dtype_text, to_dtype)
 
 # %% ../../nbs/emulator/04_lowering.ipynb #emulator-04-lowering-008
 @dataclass
@@ -30,6 +30,8 @@ class Unit:
     local: dict = field(default_factory=dict)     # Array of one thread -> (shape, dtype)
     devices: dict = field(default_factory=dict)   # Function -> its lowered tree
     votes: list = field(default_factory=list)     # Names of counters of a block, and bits of a warp
+    captured: list = field(default_factory=list)  # Memory of device arrays that are globals
+    raised: list = field(default_factory=list)    # Exceptions that the kernel raises itself
     passed: list = field(default_factory=list)    # Names of values that lanes hand to each other
     reads: list = field(default_factory=list)     # (function, "TPB" or "helpers.TPB", value)
     original: dict = field(default_factory=dict)  # Name in the lowered tree -> name in the source
@@ -102,9 +104,6 @@ _UFUNCS = set("""arccos arccosh arcsin arcsinh arctan arctan2 arctanh bitwise_an
     logical_or logical_xor maximum minimum not_equal rad2deg radians right_shift sin sinh tan
     tanh""".split())
 
-# on a GPU, Numba's `math.floor` returns a float
-_INSTEAD = ((math.floor, np.floor), (math.ceil, np.ceil), (math.fmod, np.fmod))
-
 def _refusal(value):
     "What is said of a global that a GPU's compiler does not take, with the way out; or None."
     name, home = getattr(value, "__name__", ""), str(getattr(value, "__module__", ""))
@@ -120,7 +119,7 @@ def _refusal(value):
     if inspect.isfunction(value): return "is a plain function; give it @cuda.jit(device=True)"
 
 _REFUSED = tuple(getattr(ast, name) for name in """
-    Try With Lambda FunctionDef ClassDef Yield YieldFrom Raise Assert List Dict Set ListComp
+    Try With Lambda FunctionDef ClassDef Yield YieldFrom List Dict Set ListComp
     DictComp SetComp GeneratorExp NamedExpr JoinedStr Global Nonlocal Delete Import ImportFrom
     Match MatMult Starred""".split())
 
@@ -163,8 +162,9 @@ class _Names:
         if name in self.env: return self.visit_Attribute(node)
         if name in self.local:
             return ast.copy_location(ast.Name(self.rename(name), node.ctx), node)
-        if name not in _BUILTINS:
-            known = hasattr(builtins, name)
+        known = getattr(builtins, name, None)
+        is_error = isinstance(known, type) and issubclass(known, Exception)
+        if name not in _BUILTINS and not is_error:
             self.refuse(node, f"{name} is {'not for kernels' if known else 'not defined'}")
         self.unit.atomics |= name == "print"           # in order, so that no line is torn
         return node
@@ -172,12 +172,15 @@ class _Names:
         "A name of `cuda`, or a global, which may be a name without a dot."
         text, path, value = ast.unparse(node), self.path(node), global_value(node, self.env)
         if path in _TEXTS: return expression(_TEXTS[path], node)
+        if path in _LETTERS:
+            places = ", ".join(_GEOMETRY[f"{path}.{axis}"] for axis in "xyz")
+            return expression(f"_make_vector(_dim3, {places})", node)
         if path in NUMERIC: return self.bring(node, f"_{path}", NUMERIC[path])
         if path in VECTORS: return self.bring(node, dtype_text(VECTORS[path]), VECTORS[path])
         if path is not None: self.refuse(node, f"cuda.{path} is not emulated")
         if value is None and isinstance(node, ast.Attribute): return self.generic_visit(node)
         if said := _refusal(value): self.refuse(node, f"{text} {said}")
-        value = next((new for old, new in _INSTEAD if value is old), as_numba(value))
+        value = next((new for old, new in INSTEAD if value is old), as_numba(value))
         return self.bring(node, self.rename(text), value)
     def bring(self, node, name, value):
         "Hand a value to the emitted text under this name."
@@ -211,6 +214,20 @@ class _Arrays:
     def visit_AnnAssign(self, node):
         if node.value is None: return None
         return self.visit_Assign(ast.copy_location(ast.Assign([node.target], node.value), node))
+    def captured(self):
+        "For each array of the device that the function sees as a global, a local name for it."
+        out = []
+        for name in sorted(loaded(self.tree) & set(self.env)):
+            if (memory := device_memory(self.env[name])) is None: continue
+            order = "C" if memory.flags.c_contiguous else "F"
+            if not memory.flags[order]: self.refuse(self.tree, f"{name} has strides; pass it as an argument")
+            del self.env[name]
+            self.local.add(name)
+            self.unit.captured.append(memory)
+            self.unit.env[f"_captured_{order}"] = CAPTURED[order]
+            given = f"{memory.ctypes.data}, {memory.shape}, {dtype_text(memory.dtype)}"
+            out += statements(f"{self.rename(name)} = _captured_{order}({given})", self.tree)
+        return out
     def array(self, node, kind):
         "Note an array of the block or of the thread; the name that stands for it."
         shape, dtype = self.shape_and_dtype(node, kind)
@@ -304,6 +321,19 @@ class _Statements:
     def visit_Expr(self, node):
         gives_nothing = isinstance(self.generic_visit(node).value, ast.Constant)   # as a barrier
         return None if gives_nothing else node
+    def visit_Raise(self, node):
+        "An exception is noted. What stays is an IndexError, which says by a number which it is."
+        error = self.static(node.exc) if node.exc and not node.cause else None
+        error = error() if isinstance(error, type) else error
+        if not isinstance(error, Exception): self.refuse(node, "raise takes one exception")
+        self.unit.raised.append(error)
+        return statements(f"raise IndexError({len(self.unit.raised) - 1})", node)[0]
+    def visit_Assert(self, node):
+        "`assert test, text` -> `if not test: raise AssertionError(text)`."
+        error = call_of("AssertionError", [node.msg] if node.msg else [], node)
+        body = [ast.copy_location(ast.Raise(error), node)]
+        test = ast.UnaryOp(ast.Not(), node.test)
+        return self.visit(ast.copy_location(ast.If(test, body, []), node))
     def visit_Return(self, node):
         if self.suffix: return self.generic_visit(node)
         if ast.unparse(node) not in ("return", "return None"):
@@ -415,4 +445,4 @@ class Lower(_Names, _Arrays, _Statements, _Calls, ast.NodeTransformer):
         return cuda_path(node, self.env)
     def lowered(self) -> list[ast.stmt]:
         "The lowered body of the function."
-        return self.body(self.tree.body)
+        return self.captured() + self.body(self.tree.body)

@@ -20,9 +20,9 @@ from .source import (
     BarrierError, RaceError, Unsupported, kernel_function, read_source)
 from .warps import APART
 from .simple import (
-    SHARED_LIMIT, THREAD_LIMIT, Sizes, checked_launch, position)
+    SHARED_LIMIT, THREAD_LIMIT, Sizes, checked_launch, device_memory, position)
 from .checks import (
-    BARRIER_MISSED, ERROR_SIZE, NOT_UNIFORM, OUT_OF_BOUNDS, RACING, STOPPED)
+    BARRIER_MISSED, ERROR_SIZE, NOT_UNIFORM, OUT_OF_BOUNDS, RACING, RAISED, STOPPED)
 from .devices import best_signature
 from .races import RACE_WATCH, Watch, between
 from .keep import Compiled, compile_for
@@ -36,7 +36,7 @@ def contiguous(x: np.ndarray, name: str) -> np.ndarray:
 
 def _argument(x, name):
     "What a compiled kernel takes for an argument: device arrays by their memory, others as is."
-    if (memory := getattr(x, "_memory", None)) is not None: return memory
+    if (memory := device_memory(x)) is not None: return memory
     is_array = isinstance(x, np.ndarray) and not isinstance(x, np.ma.MaskedArray)
     if is_array: return contiguous(x, name)
     if isinstance(x, tuple):
@@ -95,7 +95,7 @@ class Kernel:
     def __init__(self, fn, device=False, signatures=(), debug=False, most=THREAD_LIMIT):
         self.py_func, self.device, self.signatures, self.compiled = fn, device, signatures, {}
         self.debug = debug                                   # then a division by 0 is an error
-        self.most = most                                     # threads of a block
+        self.most, self.specializations = most, {}           # `most`: threads of a block
         update_wrapper(self, fn, updated=())
         with suppress(Unsupported): read_source(fn)          # now, before the file is edited
     def __repr__(self):
@@ -116,6 +116,16 @@ class Kernel:
         grid, block, shared = sizes[0], sizes[1], sizes[3] if len(sizes) == 4 else 0
         checked_launch(grid, block, shared)
         return lambda *args: launch(self, grid, block, *args, shared=shared)
+    overloads = property(lambda self: {kinds: c for (kinds, *_), c in self.compiled.items()},
+                         doc="What has been compiled, by the types of the arguments.")
+    def specialize(self, *args: Any) -> "Kernel":
+        "The kernel for these types, or for those of these values. RuntimeError if it has some."
+        if self.signatures: raise RuntimeError("Dispatcher already specialized")
+        kinds = tuple(a if isinstance(a, types.Type) else typeof(_argument(a, "args")) for a in args)
+        if kinds not in self.specializations:
+            own = Kernel(self.py_func, False, [(kinds, None)], self.debug, self.most)
+            self.specializations[kinds] = own
+        return self.specializations[kinds]
     def forall(
         self, ntasks: int, tpb: int = 0, stream: Any = 0, sharedmem: int = 0,
     ) -> Callable[..., None]:
@@ -155,7 +165,7 @@ _MESSAGES = {
                   "whole block, but it is {value} here and {bound} in the threads before")}
 
 def report(compiled: Compiled, grid: Sizes, block: Sizes, error: np.ndarray) -> NoReturn:
-    "Raise what an error record says: IndexError, BarrierError or RaceError."
+    "Raise what an error record says: IndexError, BarrierError, RaceError, or the kernel's own."
     what, site, t, value, bound, axis, b = map(int, error[:7])
     line, array = compiled.sites[site - 1]
     source, number, text = compiled.unit.where(line)
@@ -166,6 +176,10 @@ def report(compiled: Compiled, grid: Sizes, block: Sizes, error: np.ndarray) -> 
         line = compiled.unit.where(compiled.sites[bound - 1][0])[1]
         other = f"thread {position(value, block)} of block {position(axis, grid)}"
         said |= dict(other=f"{other} at line {line}", between=between(b, t, axis, value))
+    if what == RAISED:
+        own = compiled.unit.raised[value]
+        told, *others = own.args or ("",)
+        raise type(own)(f"{said['me']}: {told}\n    {text}", *others)
     kind, message = _MESSAGES[what]
     raise kind(message.format(**said) + f"\n    {text}")
 
@@ -195,7 +209,8 @@ def _run_blocks(compiled, grid, block, args, shared, watch):
     parts = min(total, 4 * workers) if workers > 1 else 1
     edges = [total * i // parts for i in range(parts + 1)]
     errors = np.zeros((parts, ERROR_SIZE), np.int64)
-    log = watch.log(compiled.unit, args, errors[0]) if watch else 0
+    seen = (*args, *compiled.unit.captured)
+    log = watch.log(compiled.unit, seen, errors[0]) if watch else 0
     def run(i):
         try: compiled.run(edges[i], edges[i + 1], *grid, shared, errors[i], log, *args)
         except IndexError:

@@ -4,7 +4,8 @@
 
 # %% auto #0
 __all__ = ['BLOCK_CALLS', 'ATOMICS', 'GRID_LIMIT', 'BLOCK_LIMIT', 'THREAD_LIMIT', 'SHARED_LIMIT', 'Sizes', 'as_generator',
-           'as_numba', 'to_dtype', 'dtype_text', 'blank', 'checked_launch', 'position', 'SimpleCuda', 'launch_simply']
+           'as_numba', 'to_dtype', 'dtype_text', 'device_memory', 'blank', 'checked_launch', 'position', 'SimpleCuda',
+           'launch_simply']
 
 # %% ../../nbs/emulator/03_simple.ipynb #emulator-03-simple-003
 import ast, inspect, math, re, sys
@@ -16,8 +17,9 @@ import numpy as np
 from numba import njit, types
 from numba.np.numpy_support import as_dtype
 from ..tools.arguments import as_whole
-from .source import (
-    BarrierError, DeviceSide, expression, kernel_function, read_source, read_tree, swapped)
+from matmul_course.emulator.source import (
+    BarrierError, DeviceSide, Unsupported, expression, kernel_function, read_source, read_tree,
+    swapped)
 from .extras import NUMERIC, VECTORS, CudaVector
 from .warps import WARP_CALLS, take
 
@@ -64,6 +66,16 @@ def dtype_text(d: np.dtype | CudaVector) -> str:
     "The text of a dtype, for the emitted text, which has a name of ours for what NumPy has none."
     if d.kind == "V": return "_dtype_" + re.sub(r"\W", "_", str(d))
     return f"_np.{'bool_' if d.kind == 'b' else d.name}"
+
+def device_memory(x: Any) -> np.ndarray | None:
+    """The memory behind a device array, a CPU tensor or what has a `__cuda_array_interface__`.
+
+    None for anything else; Unsupported for memory of a GPU."""
+    if isinstance(memory := getattr(x, "_memory", None), np.ndarray): return memory
+    if type(x).__module__ == "torch" and hasattr(x, "numpy"): return x.numpy()
+    if (face := getattr(x, "__cuda_array_interface__", None)) is None: return None
+    if "emulated" not in face: raise Unsupported(f"{type(x).__name__}: its memory is on a GPU")
+    return np.asarray(SimpleNamespace(__array_interface__=face))
 
 def blank(dtype: np.dtype) -> Any:
     "What uninitialised memory of this dtype holds: a value that stands out."

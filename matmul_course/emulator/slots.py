@@ -11,7 +11,7 @@ from numba import types
 from numba.core.registry import cpu_target
 from numba.np.numpy_support import as_dtype
 from .source import bindings, loaded, parameters, stored, under
-from .extras import CudaVector
+from .extras import CAPTURED, CudaVector
 from .lowering import Unit
 from .devices import array_text
 from .regions import Build
@@ -56,7 +56,7 @@ def place(built: Build, unit: Unit, kinds: dict[str, types.Type], again: set[str
 _PURE = (ast.Constant, ast.BinOp, ast.UnaryOp, ast.Compare, ast.BoolOp, ast.IfExp, ast.Tuple,
          ast.operator, ast.unaryop, ast.cmpop, ast.boolop, ast.expr_context)
 _OF_NAMES = (ast.Name, ast.Tuple, ast.Store)
-_CHEAP = (int, float, bool, min, max, abs, len)
+_CHEAP = (int, float, bool, min, max, abs, len, *CAPTURED.values())
 # whatever an array holds
 _FIXED = ("shape", "strides", "size", "ndim", "itemsize", "nbytes", "view", "T")
 
