@@ -5,7 +5,7 @@ from enum import Enum
 from types import SimpleNamespace
 import numpy as np, pytest, torch
 from numba import float32, float64, int32, njit
-from matmul_course.emulator import RaceError, Unsupported, launch, launch_simply
+from matmul_course.emulator import BarrierError, RaceError, Unsupported, launch, launch_simply
 from matmul_course.emulator.host import Cuda
 from matmul_course.emulator.source import with_cuda
 import kernels
@@ -230,8 +230,8 @@ def test_a_kernel_raises_and_asserts():
     for run in (launch, launch_simply):
         run(kernel, 1, 4, np.array([0., 1, 4, 16]), o)
         assert o.tolist() == [4, 2, 1, 0]
-    for number, kind, said in ((-1, ValueError, r"root, line \d+, block \(0, 0, 0\), thread \(2, 0, 0\): no root"), (101, TooLarge, "kernel, line"),
-                               (9, AssertionError, r"thread \(1, 0, 0\): three")):
+    for number, kind, said in ((-1, ValueError, r"root, line \d+, block \(0, 0, 0\), thread \(2, 0, 0\): no root"),
+                               (101, TooLarge, "kernel, line"), (9, AssertionError, r"thread \(1, 0, 0\): three")):
         with pytest.raises(kind, match=said) as error: kernel[1, 4](np.array([0, 1, number, 16.]), o)
         assert error.value.args[1:] == ((7,) if kind is ValueError else ())
         with pytest.raises(kind): launch_simply(kernel, 1, 4, np.array([0, 1, number, 16.]), o)
@@ -275,7 +275,8 @@ def test_tensors_and_other_libraries_arrays_share_their_memory():
     face = d[1:3].__cuda_array_interface__
     assert face["data"][0] == d.__cuda_array_interface__["data"][0] + 8 and face["strides"] is None and face["stream"] is None
     assert cuda.device_array(0).__cuda_array_interface__["data"][0] == 0
-    for x, kind, said in ((Foreign(SimpleNamespace(__cuda_array_interface__=dict(data=(1, False), shape=(4,)))), Unsupported, "Foreign: its memory is on a GPU"),
+    on_gpu = Foreign(SimpleNamespace(__cuda_array_interface__=dict(data=(1, False), shape=(4,))))
+    for x, kind, said in ((on_gpu, Unsupported, "Foreign: its memory is on a GPU"),
                           (torch.zeros(4, requires_grad=True), RuntimeError, "requires grad")):
         with pytest.raises(kind, match=said): add_one[1, 4](x)
     with pytest.raises(Unsupported, match="Masked"): cuda.from_cuda_array_interface(face | dict(mask=d))
@@ -312,7 +313,7 @@ def test_a_kernel_is_specialized():
     assert len(kernel.specializations) == 2 and not kernel.overloads
     wide[1, 1](x, 3)
     assert x[0] == 3 and list(wide.overloads) == [(float64[::1], int32)]
-    with pytest.raises(TypeError, match="no signature fits"): wide[1, 1](np.zeros(1, int), 3)
+    with pytest.raises(TypeError, match="No matching definition"): wide[1, 1](np.zeros(1, int), 3)
     with pytest.raises(RuntimeError, match="already specialized"): wide.specialize(float64[::1], int32)
 
 def test_functions_of_math_that_only_a_gpu_has():
@@ -328,3 +329,64 @@ def test_functions_of_math_that_only_a_gpu_has():
             a, b = map(float, x)
             assert repr(o[:4].tolist()) == repr([*math.modf(a), math.remainder(a, b), math.fmod(a, b)])
             if abs(a) < 100: assert o[4] == (int(a) % 2**64).bit_count()
+
+# ---- the whole grid
+def test_all_blocks_wait_for_each_other():
+    @cuda.jit(device=True)
+    def meet(group, o):
+        group.sync()
+        return o[0]
+    @cuda.jit
+    def rows(m, total):
+        "Each thread reads the row before at its opposite place, which a thread of another block wrote."
+        i = cuda.grid(1)
+        add = cuda.atomic.add
+        everybody = cuda.cg.this_grid()
+        s = cuda.shared.array(4, float64)
+        for r in range(1, len(m)):
+            s[cuda.threadIdx.x] = m[r - 1, m.shape[1] - 1 - i]
+            cuda.syncthreads()
+            m[r, i] = s[cuda.threadIdx.x] + i
+            everybody.sync()
+        add(total, 0, m[len(m) - 1, i])
+        m[0, i] = meet(everybody, total)
+    m, total = np.zeros((5, 12)), np.zeros(1)
+    want = m.copy()
+    for r in range(1, 5): want[r] = want[r - 1, ::-1] + np.arange(12)
+    rows[3, 4](m, total)
+    assert (m[1:] == want[1:]).all() and (m[0] == want[-1].sum()).all()
+    with pytest.raises(Unsupported, match="know no barrier of the grid"): launch(rows, 3, 4, m, total, check="races")
+    @cuda.jit
+    def alone(x):
+        if cuda.blockIdx.x != 1: cuda.cg.this_grid().sync()
+        x[cuda.grid(1)] = 1
+    @cuda.jit
+    def outside(x, n):
+        if cuda.grid(1) >= n: return
+        cuda.cg.this_grid().sync()
+        x[cuda.grid(1) + 4] = 1
+    with pytest.raises(BarrierError, match=r"alone, line \d+, block \(0, 0, 0\): 1 of 3 blocks have ended"): alone[3, 4](np.zeros(12))
+    with pytest.raises(BarrierError, match="1 of 3 blocks have ended"): outside[3, 4](np.zeros(12), 8)
+    with pytest.raises(BarrierError, match="2 of 4 threads have returned"): outside[3, 4](np.zeros(12), 6)
+    with pytest.raises(IndexError, match=r"block \(2, 0, 0\), thread \(0, 0, 0\): index 12"): outside[3, 4](np.zeros(12), 12)
+    with pytest.raises(Unsupported, match="launch only"): launch_simply(alone, 3, 4, np.zeros(12))
+
+def test_a_name_for_a_part_of_cuda_inside_a_kernel():
+    @cuda.jit
+    def counts(x): x[0] = cuda.popc(7)
+    @cuda.jit
+    def kernel(o):
+        plus = cuda.atomic.add
+        bits = cuda.popc
+        size = cuda.blockDim
+        stop = cuda.syncthreads
+        plus(o, 0, size.x + bits(3))
+        stop()
+        if cuda.threadIdx.x == 0: o[1] = o[0]
+        counts(o[2:])                                   # a kernel may call another one, as a part of itself
+    o = np.zeros(3)
+    kernel[1, 4](o)
+    assert o.tolist() == [24, 24, 3]
+    @cuda.jit
+    def several(o): o[0], o[1] = cuda.atomic.add, cuda.popc
+    with pytest.raises(Unsupported, match="cuda.atomic.add is no value; call it by one name"): several[1, 4](o)

@@ -19,8 +19,8 @@ from .source import (
     read_source, read_tree, statements, stored, under)
 from .extras import CudaVector
 from .simple import blank, dtype_text
-from .lowering import (
-    CONTEXT, Lower, Unit, global_value, holds_barrier)
+from .unit import Unit, global_value
+from .lowering import CONTEXT, Lower, holds_barrier
 
 # %% ../../nbs/emulator/05_devices.ipynb #emulator-05-devices-008
 def array_text(shape: tuple | str, d: np.dtype | CudaVector) -> str:
@@ -43,7 +43,8 @@ def best_signature(
     choose = registry.cpu_target.typing_context.resolve_overload
     if best := choose(fn, cases, kinds, {}, allow_ambiguous=ambiguous): return best
     given, wanted = ", ".join(map(str, kinds)), ", ".join(str(case.args) for case in cases)
-    raise TypingError(f"{fn.__name__}: no signature fits ({given}); declared {wanted}")
+    fits_not = f"No matching definition for argument type(s) {given}"
+    raise TypingError(f"{fn.__name__}: {fits_not}; declared {wanted}")
 
 def _is_number(kind): return isinstance(kind, (types.Number, types.Boolean))
 
@@ -100,7 +101,7 @@ def _is_fixed(node):
 
 def _may_wait(value):
     "Is this argument a function that holds a barrier?"
-    if isinstance(value, DeviceName): return value._path.startswith("sync")
+    if isinstance(value, DeviceName): return value._path.startswith(("sync", "cg."))
     return is_jitted(value) and holds_barrier(value)
 
 class _LowerCalls(Lower):
@@ -121,7 +122,8 @@ class _LowerCalls(Lower):
         return statements(f"{', '.join(names)}, = _given{n}(({args}1,))", node)
     def device_call(self, node, callee):
         name, fn = callee.__name__, plain(callee)
-        if fn is self.source.fn: self.refuse(node, f"{name} calls itself")
+        itself = f"{name} calls itself; write a loop"
+        if fn is self.source.fn: self.refuse(node, itself)
         source, given = self.unit.add(read_source(fn)), self.by_parameter(node, fn)
         known = {p: v for p, a in given.items() if (v := self.known(callee, a)) is not None}
         given = {p: a for p, a in given.items() if p not in known}
@@ -129,7 +131,7 @@ class _LowerCalls(Lower):
         if holds_barrier(callee) or any(map(_may_wait, known.values())):
             return self.inlined(node, callee, source, given, known)
         tree = self.device(callee, source, known)
-        if tree is None: self.refuse(node, f"{name} calls itself")
+        if tree is None: self.refuse(node, itself)
         handed = [ast.Name(n, ast.Load()) for n in CONTEXT]
         return call_of(tree.name, [*handed, *given.values()], node)
     def by_parameter(self, node, fn):

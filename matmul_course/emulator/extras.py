@@ -92,8 +92,8 @@ NUMERIC = dict(
     fma=njit(lambda a, b, c: _fused(a, b, c)), cbrt=njit(lambda x: np.cbrt(x)),
     selp=njit(lambda test, a, b: a if test else b))
 DeviceSide.names += [*VECTORS, *NUMERIC]
-_count = NUMERIC["popc"]
-overload_method(types.Integer, "bit_count")(lambda x: lambda x: _count(x))
+_popc = NUMERIC["popc"]
+overload_method(types.Integer, "bit_count")(lambda x: lambda x: _popc(x))
 
 # %% ../../nbs/emulator/02a_extras.ipynb #emulator-02a-extras-019
 @njit

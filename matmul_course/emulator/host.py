@@ -7,6 +7,7 @@ __all__ = ['DeviceArray', 'Stream', 'Event', 'Cuda']
 
 # %% ../../nbs/emulator/14_host.ipynb #emulator-14-host-003
 import inspect
+from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext
 from functools import partial, reduce
 from time import perf_counter
@@ -22,10 +23,11 @@ from .run import Kernel, contiguous
 
 # %% ../../nbs/emulator/14_host.ipynb #emulator-14-host-007
 _TOLD = set("shape dtype ndim size strides nbytes itemsize flags".split())
-_OTHER_VIEWS = {"ravel", "view", "reshape"}
+_OTHER_VIEWS = {"ravel", "view", "reshape", "squeeze"}
 
 class _HiddenArray:
     "What a device array tells without a copy, and other views of the same memory."
+    stream = 0
     def __init__(self, memory): self._memory = memory
     def __getattr__(self, name):
         if name in _TOLD: return getattr(self._memory, name)
@@ -40,11 +42,14 @@ class _HiddenArray:
         return face | dict(data=(address, False), stream=None, emulated=memory)
     T = property(lambda self: self.transpose())
     _numba_type_ = property(lambda self: numba.typeof(self._memory))
+    alloc_size = property(lambda self: int(np.ptp(np.lib.array_utils.byte_bounds(self._memory))))
+    def bind(self, stream=0): return self
     def __len__(self): return len(self._memory)
     def is_c_contiguous(self): return self.flags.c_contiguous
     def is_f_contiguous(self): return self.flags.f_contiguous
     def transpose(self, axes=None):
         "A copy, as numba-cuda makes it. Unsupported unless there are two axes."
+        if axes and tuple(axes) == tuple(range(self.ndim)): return self
         if self.ndim != 2: raise Unsupported("transpose of a device array without two axes")
         return DeviceArray(self._memory.transpose(axes).copy(order="C"))
 
@@ -54,11 +59,23 @@ def _on_host(x): return np.asarray(x) if (memory := device_memory(x)) is None el
 class DeviceArray(_HiddenArray):
     "An array in the memory of the emulated GPU, which the host sees only by copies."
     def __repr__(self): return f"<emulated device array, shape {self.shape}, {self.dtype}>"
-    def __array__(self, dtype=None, copy=None): return self._memory.astype(dtype or self.dtype)
+    def __array__(self, dtype=None, copy=None):
+        if copy is False: raise ValueError("copy: the host sees a device array only by a copy")
+        return self._memory.astype(dtype or self.dtype)
     def __getitem__(self, index):
         x = self._memory[index]
         return DeviceArray(x) if isinstance(x, np.ndarray) and x.ndim else x
     def __setitem__(self, index, value): self._memory[index] = _on_host(value)
+    def getitem(self, item: Any, stream: Any = 0) -> Any:
+        "`self[item]`."
+        return self[item]
+    def setitem(self, key: Any, value: Any, stream: Any = 0) -> None:
+        "`self[key] = value`."
+        self[key] = value
+    def split(self, section: int, stream: Any = 0) -> Iterator["DeviceArray"]:
+        "Views of `section` elements each, the last of what is left. ValueError without one axis."
+        if self.ndim != 1: raise ValueError(f"split: {self.ndim} axes should be 1")
+        return (self[i:i + section] for i in range(0, len(self), section))
     def copy_to_host(self, ary: np.ndarray | None = None, stream: Any = 0) -> np.ndarray:
         "A new NumPy array, or `ary`, filled. ValueError if its shape or dtype differs."
         ary = np.empty_like(self._memory) if ary is None else ary
@@ -135,6 +152,7 @@ class _HostMemory:
         return np.empty(shape, to_dtype(dtype), order)
     mapped_array = managed_array = pinned_array
     def pinned_array_like(self, ary): return np.empty_like(_on_host(ary))
+    mapped_array_like = pinned_array_like
     def pinned(self, *arrays): return nullcontext()
     defer_cleanup = pinned
 

@@ -19,7 +19,8 @@ from .source import bindings, parameters, remember, stored, under
 from .extras import VECTORS, CudaVector, make_vector
 from .warps import ballot, take
 from .simple import ATOMICS
-from .lowering import CONTEXT, Unit, shown
+from .unit import Unit, shown
+from .lowering import CONTEXT
 from .rules import by_rules, inner_jit
 
 # %% ../../nbs/emulator/06_inference.ipynb #emulator-06-inference-009
@@ -117,7 +118,7 @@ def infer(
     probe, listing = copy.deepcopy(tree), f"<{tree.name}>"
     probe.args.args = [ast.arg(name) for name in given]
     remember("".join(s.text for s in unit.sources), listing)
-    names = names_of(unit) | dict(_barrier=None)
+    names = names_of(unit) | dict(_barrier=None, _grid=None)
     _define(names, [*unit.devices.values(), probe], listing)
     try: code, found = _numba_types(names[tree.name], tuple(given.values()))
     except (TypingError, ValueError) as e:

@@ -21,7 +21,7 @@ from numba.core import compiler, funcdesc, registry, serialize
 from platformdirs import user_cache_dir
 from ..tools.files import write_whole
 from .source import current_value, is_jitted, plain, remember
-from .lowering import Unit
+from .unit import Unit
 from .devices import declared, lower
 from .emit import namespace, translate
 
@@ -133,6 +133,7 @@ def compile_for(
     remember(text, name)
     exec(compile(text, name, "exec"), names)
     blocks = names["_blocks"]
+    if unit.together: return Compiled(blocks, sites, unit)     # Python calls the generators
     if code: _install(blocks, code)
     elif log_type := watch.log_type if watch else types.int64:
         blocks.compile((*[types.int64] * 6, types.int64[::1], log_type, *argtypes))

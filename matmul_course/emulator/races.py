@@ -16,7 +16,7 @@ from numba import types
 from numba.extending import overload
 from .extras import CudaVector
 from .simple import SHARED_LIMIT
-from .lowering import Unit
+from .unit import Unit
 from .checks import (
     ATOMIC, LOAD, RACING, checked_index, index_parts, light_inline, sizes_of)
 

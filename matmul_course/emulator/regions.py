@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from numba import types
 from .source import bindings, holds, loaded, statements
-from .lowering import Unit
+from .unit import Unit
 from .devices import without_returns
 from .checks import BARRIER_MISSED, NOT_UNIFORM
 
@@ -192,9 +192,10 @@ class Build(_Together):
     def barrier(self, s):
         "Another phase begins; none of the threads may have returned before, unless all have."
         begins, site = [Node("_phase += 1 << 32  # barrier")], self.site(s)
+        if "_grid" in loaded(s): begins.append(Node(f"yield {site}"))    # the other blocks go on
         if not self.returns: return begins
         missed = f"_err[0] = {BARRIER_MISSED}; _err[1] = {site}; _err[3] = _left; _err[4] = _nt"
-        return [*begins, Node("if _left == _nt: return"), Node(f"if _left: {missed}; return")]
+        return [Node("if _left == _nt: return"), Node(f"if _left: {missed}; return"), *begins]
     def meeting(self, s, lanes):
         "Which lanes come and which of them say yes; then their masks have to fit together."
         yes, came, mask, test, _ = map(ast.unparse, [*s.targets[0].elts, *s.value.args])

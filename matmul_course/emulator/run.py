@@ -22,7 +22,7 @@ from .warps import APART
 from .simple import (
     SHARED_LIMIT, THREAD_LIMIT, Sizes, checked_launch, device_memory, position)
 from .checks import (
-    BARRIER_MISSED, ERROR_SIZE, NOT_UNIFORM, OUT_OF_BOUNDS, RACING, RAISED, STOPPED)
+    BARRIER_MISSED, ERROR_SIZE, GRID_MISSED, NOT_UNIFORM, OUT_OF_BOUNDS, RACING, RAISED, STOPPED)
 from .devices import best_signature
 from .races import RACE_WATCH, Watch, between
 from .keep import Compiled, compile_for
@@ -121,7 +121,8 @@ class Kernel:
     def specialize(self, *args: Any) -> "Kernel":
         "The kernel for these types, or for those of these values. RuntimeError if it has some."
         if self.signatures: raise RuntimeError("Dispatcher already specialized")
-        kinds = tuple(a if isinstance(a, types.Type) else typeof(_argument(a, "args")) for a in args)
+        kinds = tuple(a if isinstance(a, types.Type) else _type_of(_argument(a, "args"), "args")
+                      for a in args)
         if kinds not in self.specializations:
             own = Kernel(self.py_func, False, [(kinds, None)], self.debug, self.most)
             self.specializations[kinds] = own
@@ -159,6 +160,8 @@ _MESSAGES = {
              "a race {between}"),
     BARRIER_MISSED: (BarrierError, "{here}: {value} of {bound} threads have returned before this "
                      "barrier"),
+    GRID_MISSED: (BarrierError, "{here}: {value} of {bound} blocks have ended before this barrier "
+                  "of the grid"),
     APART: (BarrierError, "{me}: each lane that the mask names has to come to this call with the "
             "same mask, and lane {value} has not"),
     NOT_UNIFORM: (BarrierError, "{me}: this decides over a barrier and must be the same in the "
@@ -204,20 +207,20 @@ def on_threads(run: Callable[[int], None], errors: np.ndarray, workers: int = 1)
 
 def _run_blocks(compiled, grid, block, args, shared, watch):
     "All blocks of a launch, and what went wrong in the first of them that failed."
-    total, in_order = math.prod(grid), compiled.unit.atomics or watch
+    total, unit = math.prod(grid), compiled.unit
+    in_order = unit.atomics or unit.together or watch
     workers = 1 if in_order else numba.get_num_threads()
     parts = min(total, 4 * workers) if workers > 1 else 1
     edges = [total * i // parts for i in range(parts + 1)]
     errors = np.zeros((parts, ERROR_SIZE), np.int64)
-    seen = (*args, *compiled.unit.captured)
-    log = watch.log(compiled.unit, seen, errors[0]) if watch else 0
+    log = watch.log(unit, (*args, *unit.captured), errors[0]) if watch else 0
     def run(i):
         try: compiled.run(edges[i], edges[i + 1], *grid, shared, errors[i], log, *args)
         except IndexError:
             if not errors[i, 0]: raise                        # otherwise the record says more
         except ZeroDivisionError as e:
             b = position(int(errors[i, 6]), grid)
-            raise ZeroDivisionError(f"{compiled.unit.sources[0].name}, block {b}: {e}") from None
+            raise ZeroDivisionError(f"{unit.sources[0].name}, block {b}: {e}") from None
     on_threads(run, errors, workers)
     for error in errors:
         if error[0]: report(compiled, grid, block, error)

@@ -163,6 +163,10 @@ class SimpleCuda(DeviceSide):
     unwritten = staticmethod(blank)        # Of a dtype: what memory holds before it is written
     threadfence = threadfence_block = threadfence_system = lambda self: None
     const = SimpleNamespace(array_like=lambda a: a)
+    @property
+    def cg(self) -> Any:
+        "Raises Unsupported."
+        raise Unsupported("a barrier of the grid is for launch only")
     atomic = SimpleNamespace(**{name: f.py_func for name, f in ATOMICS.items()})
     def __init__(self, grid, block, shared):
         self.gridDim, self.blockDim = _Place(*grid), _Place(*block)

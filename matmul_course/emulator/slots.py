@@ -12,7 +12,7 @@ from numba.core.registry import cpu_target
 from numba.np.numpy_support import as_dtype
 from .source import bindings, loaded, parameters, stored, under
 from .extras import CAPTURED, CudaVector
-from .lowering import Unit
+from .unit import Unit
 from .devices import array_text
 from .regions import Build
 

@@ -40,14 +40,16 @@ class DeviceName:
 
 class DeviceSide:
     "The part of `cuda` that a kernel uses. `matmul_course.emulator.host` adds what the host calls."
-    names = """threadIdx blockIdx blockDim gridDim warpsize laneid grid gridsize
+    names = """threadIdx blockIdx blockDim gridDim warpsize laneid grid gridsize cg
         shared local const atomic threadfence threadfence_block threadfence_system
         syncthreads syncthreads_count syncthreads_and syncthreads_or
         syncwarp activemask all_sync any_sync eq_sync ballot_sync
         shfl_sync shfl_up_sync shfl_down_sync shfl_xor_sync""".split()
     def __getattr__(self, name):
         if name in DeviceSide.names: return DeviceName(name)
-        raise AttributeError(f"cuda.{name} is not emulated")
+        of_numba = name in ("vectorize", "guvectorize")
+        way_out = f"; numba.{name} without target='cuda' runs on the processor" if of_numba else ""
+        raise AttributeError(f"cuda.{name} is not emulated{way_out}")
 
 def is_cuda(value: Any) -> bool:
     "Is this object a `cuda`: the emulated one, Numba's own, or that of numba_cuda_mlir?"

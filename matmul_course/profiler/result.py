@@ -14,7 +14,7 @@ from ..emulator.checks import ATOMIC, LOAD, STORE, UPDATE
 from ..emulator.races import between
 from ..emulator.source import plain
 from ..emulator.simple import position
-from ..emulator.lowering import shown
+from ..emulator.unit import shown
 from .bounds import GPU, Work, binds, gpu_named
 from .report import draw_request, report_page, report_text
 from .count import MOST_OUTSIDE, Counted
