@@ -82,7 +82,8 @@ def how_far(
     "How far off a wrong guess is, in words from which the answer cannot be read off."
     if guess != guess: return "not a number"
     near, far = sorted((abs(guess), abs(answer)))
-    factors = [f", by more than a factor of {f:,}" for f in (1000, 100, 10, 2) if far > f * near]
+    factors = [f", by more than a factor of {f:,}"           # of zero nothing is a multiple
+               for f in (1000, 100, 10, 2) if far > f * near > 0]
     return f"too {'high' if guess > answer else 'low'}{factors[0] if factors else ''}"
 
 # %% ../../nbs/app/predictions.ipynb #app-predictions-016

@@ -5,14 +5,15 @@
 # %% auto #0
 __all__ = ['mend_the_softmax', 'as_many_as_fit', 'm', 'v', 'w', 'b', 'd', 'ALLOCATE', 'new_memory', 'every_row_with_every_row',
            'QUESTIONS', 'softmax', 'axes_kept', 'axes_added', 'turned', 'one_of_each', 'only_the_largest',
-           'only_the_total', 'along_columns', 'largest_of_all', 'nothing_subtracted', 'total_of_all', 'rewritten',
-           'slices_of_rows', 'split_and_joined', 'by_columns_of_b', 'row_by_row', 'all_at_once', 'last_rows_left_out',
-           'size_of_b_forgotten', 'one_row_too_many', 'only_a_divisor', 'by_the_library', 'one_k_at_a_time',
-           'add_in_place', 'by_hand', 'by_shapes', 'by_nbytes', 'traced', 'views_copied', 'in_place_counted',
-           'numbers_counted', 'float32_throughout', 'result_alone', 'operands_counted', 'larger_operand',
-           'stretched_copies', 'pair_after_pair', 'each_row_against_all', 'all_at_one_time', 'stretched_tensors',
-           'by_a_product', 'lists_of_numbers', 'comprehension', 'views_made_once', 'summed_over_rows', 'rows_in_pairs',
-           'axes_exchanged', 'roots', 'not_squared', 'sum_squared', 'whole_numbers']
+           'only_the_total', 'along_columns', 'largest_of_all', 'nothing_subtracted', 'total_of_all', 'left_to_torch',
+           'rewritten', 'slices_of_rows', 'split_and_joined', 'by_columns_of_b', 'row_by_row', 'all_at_once',
+           'last_rows_left_out', 'size_of_b_forgotten', 'one_row_too_many', 'only_a_divisor', 'by_the_library',
+           'one_k_at_a_time', 'add_in_place', 'by_hand', 'by_shapes', 'by_nbytes', 'traced', 'views_copied',
+           'in_place_counted', 'numbers_counted', 'float32_throughout', 'result_alone', 'operands_counted',
+           'larger_operand', 'stretched_copies', 'pair_after_pair', 'each_row_against_all', 'all_at_one_time',
+           'stretched_tensors', 'by_a_product', 'lists_of_numbers', 'comprehension', 'views_made_once',
+           'summed_over_rows', 'rows_in_pairs', 'axes_exchanged', 'roots', 'not_squared', 'sum_squared',
+           'whole_numbers']
 
 # %% ../../nbs/solutions/04_broadcasting.ipynb #sol-04-broadcasting-003
 import inspect, math, tracemalloc
@@ -22,7 +23,7 @@ from ..broadcasting import broadcast_shape
 from ..app.exercises import Case, Exercise, Faster
 from ..app.predictions import Question, Questions
 from ..app.runs import RuleBroken, Way
-from .elementwise import Leaving, Operations
+from .elementwise import MULTIPLY, Leaving, Operations
 
 # %% ../../nbs/solutions/04_broadcasting.ipynb #sol-04-broadcasting-005
 def softmax(scores):
@@ -100,6 +101,13 @@ def total_of_all(scores):
     total = powers.sum()
     return powers / total
 
+def left_to_torch(scores):
+    "torch's own softmax was called"
+    largest = scores.amax(dim=1)
+    powers = (scores - largest[:, None]).softmax(dim=1)
+    total = powers.sum(dim=1)
+    return powers / total[:, None]
+
 def rewritten(scores):
     "the function was written anew, and two lines are enough"
     return torch.softmax(scores, dim=1)
@@ -117,15 +125,22 @@ def _softmax_cases(rng):
         want = np.array([_shares(row) for row in scores.tolist()])
         yield Case(f"a ({M}, {N}) tensor", (torch.from_numpy(scores),), want, 1e-12)
 
+def _by_its_steps(answer, scores):
+    with Operations() as seen: shares = answer(scores)
+    for name, _ in seen.found:
+        if any(part in name for part in ("softmax", "softmin", "logsumexp")):
+            raise RuleBroken(f"it calls `{name}`, and the steps should be mended")
+    return shares
+
 mend_the_softmax = Exercise(
     "**Mend the softmax.** A *softmax* makes shares of scores: each row of `scores`, a float64 "
     "tensor (M, N), becomes the powers of e to its scores, divided by their sum. Before that, the "
     "largest score of the row is subtracted, so that no power overflows. The function below "
     "means to do this, but raises for most shapes and gives wrong numbers for square ones. Change "
-    "at most two of its lines.",
+    "at most two of its lines, and leave the work to no function that knows what a softmax is.",
     _softmax_cases, right=[axes_kept, axes_added, turned, one_of_each],
     wrong=[only_the_largest, only_the_total, along_columns, largest_of_all, nothing_subtracted,
-           total_of_all, rewritten],
+           total_of_all, left_to_torch, rewritten], ways=(Way(_by_its_steps),),
     hints=["What are the shapes of `scores` and of `largest`, written below each other and aligned "
            "on the right?",
            "Which axis is missing from `largest`, and where else does that happen?"],
@@ -197,10 +212,11 @@ def _within_limit(answer, a, b, limit):
     with Leaving() as left, Operations() as seen: c = answer(a, b, limit)
     seen.refuse_products()
     if left.count: raise RuleBroken("it takes numbers out of the tensors")
-    sizes, few = [n for name, n in seen.found if name == "mul"], -(-len(a) // (limit // b.numel()))
+    sizes = [n for name, n in seen.found if name in MULTIPLY]
+    few = -(-len(a) // (limit // b.numel()))
     if sizes and max(sizes) > limit:
-        raise RuleBroken(f"a `*` makes {max(sizes)} numbers, and `limit` is {limit}")
-    if len(sizes) > few: raise RuleBroken(f"it uses `*` {len(sizes)} times, and {few} would do")
+        raise RuleBroken(f"a multiplication makes {max(sizes)} numbers, and `limit` is {limit}")
+    if len(sizes) > few: raise RuleBroken(f"it multiplies {len(sizes)} times, and {few} would do")
     return c
 
 def _rows_cases(rng):
@@ -214,11 +230,11 @@ def _rows_cases(rng):
 
 as_many_as_fit = Exercise(
     "**As many rows as fit.** Return `a @ b`, (M, N), for float64 tensors (M, K) and (K, N), by "
-    "broadcasting: stretch several rows of `a` over `b` at once, multiply, and sum along K. No `*` "
-    "may make more than `limit` numbers; a single row fits, `limit` is at least K·N. Take as many "
-    "rows at a time as fit, so that there are as few `*` as that allows. Nothing that multiplies "
-    "whole matrices or vectors by itself may be called (`@`, `dot`, `einsum`), and no numbers may "
-    "leave the tensors (`numpy`, `tolist`, `item`).",
+    "broadcasting: stretch several rows of `a` over `b` at once, multiply, and sum along K. No "
+    "multiplication or division may make more than `limit` numbers; a single row fits, `limit` is "
+    "at least K·N. Take as many rows at a time as fit, so that there are as few multiplications as "
+    "that allows. Nothing that multiplies whole matrices or vectors by itself may be called "
+    "(`@`, `dot`, `einsum`), and no numbers may leave the tensors (`numpy`, `tolist`, `item`).",
     _rows_cases, right=[slices_of_rows, split_and_joined, by_columns_of_b],
     wrong=[row_by_row, all_at_once, last_rows_left_out, size_of_b_forgotten, one_row_too_many,
            only_a_divisor, by_the_library, one_k_at_a_time],

@@ -4,13 +4,13 @@
 
 # %% auto #0
 __all__ = ['finished_at', 'SCHEDULERS', 'share_of_cycles', 'what_binds', 'sectors_and_wavefronts', 'QUESTIONS', 'by_list',
-           'by_heap', 'by_events', 'in_turn', 'in_full_waves', 'shared_equally', 'longest_first', 'one_by_one',
-           'the_longest', 'by_the_turn', 'turn_counted', 'turns_in_an_array', 'without_limit', 'wait_alone',
-           'work_and_wait', 'without_work', 'one_warp', 'idle_cycles', 'read_off', 'by_what_is_left', 'by_taking_away',
-           'waves_named', 'without_waves', 'over_arithmetic', 'average_next', 'l1_everywhere', 'share_of_it',
-           'request_by_request', 'sorted_first', 'compiled_loops', 'from_sectors_to_lines', 'sets_of_numbers',
-           'unique_by_loop', 'not_sorted', 'of_all_requests', 'lines_for_wavefronts', 'rounded_at_the_end',
-           'rounded_down', 'words_for_bytes', 'one_for_each_lane']
+           'by_heap', 'by_events', 'in_turn', 'in_full_waves', 'shared_equally', 'longest_first', 'last_of_the_list',
+           'one_by_one', 'the_longest', 'by_the_turn', 'turn_counted', 'turns_in_an_array', 'without_limit',
+           'wait_alone', 'work_and_wait', 'without_work', 'one_warp', 'idle_cycles', 'read_off', 'by_what_is_left',
+           'by_taking_away', 'waves_named', 'without_waves', 'over_arithmetic', 'average_next', 'l1_everywhere',
+           'share_of_it', 'request_by_request', 'sorted_first', 'compiled_loops', 'from_sectors_to_lines',
+           'sets_of_numbers', 'unique_by_loop', 'not_sorted', 'of_all_requests', 'lines_for_wavefronts',
+           'rounded_at_the_end', 'rounded_down', 'words_for_bytes', 'one_for_each_lane']
 
 # %% ../../nbs/solutions/13_multiprocessor.ipynb #sol-13-multiprocessor-003
 import bisect, heapq, inspect
@@ -59,6 +59,14 @@ def longest_first(times, sms):
     "the blocks were sorted, the longest first; they are handed out in their order"
     return by_list(sorted(times, reverse=True), sms)
 
+def last_of_the_list(times, sms):
+    "the end of the last block of the list was given, and one before it may end later"
+    free = [0] * sms
+    for time in times:
+        free.sort()
+        free[0] = end = free[0] + time
+    return end
+
 def one_by_one(times, sms):
     "all blocks were run one after another, as if there were a single SM"
     return sum(times)
@@ -72,7 +80,7 @@ def _deal_cases(rng):
     some = [(rng.permutation(np.arange(1, 2 * n, 2)) / 4, sms)
             for n, sms in ((7, 3), (19, 4), (12, 2))]
     for times, sms in (([3, 1, 1, 1, 2], 2), ([5, 1, 1, 1, 1, 1], 2), ([1, 1, 1, 4], 3),
-                       ([1, 2], 5), (rng.integers(1, 9, 6), 1), *some):
+                       ([1, 4, 1], 2), ([1, 2], 5), (rng.integers(1, 9, 6), 1), *some):
         times = np.asarray(times).tolist()
         ends = [0] * sms
         for time in times: ends = sorted([ends[0] + time, *ends[1:]])
@@ -82,10 +90,11 @@ finished_at = Exercise(
     "**Deal out blocks.** In the lesson all blocks took equally long. Now `times`, a list, says "
     "how long each of them takes. They are handed out in this order: every SM takes a block at "
     "time 0, and whenever one is done it takes the next. `sms` SMs run one block each at a time. "
-    "Return the time at which the last block ends. The times are positive, and there is at least "
-    "one.",
+    "Return the time at which all blocks have ended. The times are positive, and there is at "
+    "least one.",
     _deal_cases, right=[by_list, by_heap, by_events],
-    wrong=[in_turn, in_full_waves, shared_equally, longest_first, one_by_one, the_longest],
+    wrong=[in_turn, in_full_waves, shared_equally, longest_first, last_of_the_list, one_by_one,
+           the_longest],
     hints=["Keep a list with the time at which each SM is free again, all zeros at first.",
            "Which SM gets the next block? How does its entry of the list change?"],
     solution="13_multiprocessor.ipynb#Deal-out-blocks")

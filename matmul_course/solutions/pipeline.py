@@ -73,12 +73,13 @@ def difference(blocks, wait, work):
 
 # %% ../../nbs/solutions/17_pipeline.ipynb #sol-17-pipeline-008
 def _pace(blocks, wait, work, ahead):
-    "Cycles from one round of all blocks to the next, when the beginning is over."
-    asked, free, times = [-wait] * blocks, 0, []
+    "Cycles from one round of all blocks to the next, with so many tiles ahead, later on."
+    arrives, free, times = [[wait] * max(1, ahead) for _ in range(blocks)], wait, []
     for step in range(40 * blocks):
-        begin = max(free, asked[step % blocks] + wait)
+        tiles = arrives[step % blocks]
+        begin = max(free, tiles.pop(0))
         free = begin + work
-        asked[step % blocks] = begin if ahead else free
+        tiles.append(wait + (begin if ahead else free))
         times.append(free)
     return (times[-1] - times[-1 - 20 * blocks]) / 20
 
@@ -88,7 +89,7 @@ def _gain_cases(rng):
     for n, (blocks, low, high) in enumerate(waits):   # the wait, in units of the work
         wait = float(work[n] * (low + (high - low) * factor[n]))
         sizes = blocks, wait, float(work[n])
-        gain = _pace(*sizes, ahead=False) / _pace(*sizes, ahead=True)
+        gain = _pace(*sizes, ahead=0) / _pace(*sizes, ahead=1)
         yield Case(f"{blocks} block{'s'[blocks == 1:]}, a wait of {wait:g} and work of "
                    f"{work[n]:g} cycles", sizes, gain, within=1.004)
 
@@ -161,17 +162,6 @@ def bytes_of_one_block(blocks, wait, work, size):
     return ahead, (ahead + 1) * size
 
 # %% ../../nbs/solutions/17_pipeline.ipynb #sol-17-pipeline-h5
-def _keeps_busy(blocks, wait, work, ahead):
-    "Does an SM compute all the time, in the lesson's model with any number of tiles ahead?"
-    arrives, free, idle = [[wait] * max(1, ahead) for _ in range(blocks)], wait, 0
-    for step in range(40 * blocks):
-        tiles = arrives[step % blocks]
-        begin = max(free, tiles.pop(0))
-        if step >= 20 * blocks: idle += begin - free
-        free = begin + work
-        tiles.append(wait + (begin if ahead else free))
-    return idle == 0
-
 def _ahead_cases(rng):
     drawn = [(int(rng.integers(1, 5)), float(rng.integers(20, 4000)) / 4,
               float(rng.integers(200, 900)) / 4) for _ in range(6)]
@@ -179,7 +169,7 @@ def _ahead_cases(rng):
     edges = (3, 2 * work, work), (2, 2.75 * work, work), (3, 2.5 * work, work), (1, 2 * work, work)
     for blocks, wait, work in ((1, 550, 1024), (1, 1024, 500), *edges, *drawn):
         size = 1024 * int(rng.integers(2, 17))
-        ahead = next(n for n in range(99) if _keeps_busy(blocks, wait, work, n))
+        ahead = next(n for n in range(99) if _pace(blocks, wait, work, n) == blocks * work)
         buffers = blocks * [size] * (ahead + 1)
         yield Case(f"{blocks} block{'s'[blocks == 1:]}, a wait of {wait:g} and work of {work:g} "
                    f"cycles, {size:,} bytes", (blocks, wait, work, size), (ahead, sum(buffers)))

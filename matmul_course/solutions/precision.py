@@ -57,7 +57,7 @@ def with_the_sign(x, r):
     return (bits.astype(np.uint32) >> 16 << 16).view(np.float32)
 
 def half_of_r(x, r):
-    "r was shifted by one bit, and then a number is hardly ever rounded up"
+    "r was shifted by one bit, and then a number is rounded up half as often as it should be"
     return (x.view(np.uint32) + (r >> 1).astype(np.uint32) >> 16 << 16).view(np.float32)
 
 def as_a_number(x, r):
@@ -195,7 +195,7 @@ def largest_is_one(a, b):
 
 # %% ../../nbs/solutions/20_precision.ipynb #sol-20-precision-014
 def scale_of_a_for_both(a, b):
-    "B got the scale of A; if it is larger than A, it does not fit"
+    "B got the scale of A, and it fits only if its numbers are about as large"
     s = 2.0 ** np.floor(np.log2(65504 / np.abs(a).max()))
     t = s
     c = matmul_mixed(a * s, b * t, "float16")

@@ -201,7 +201,7 @@ def _races_statement():
         "`answer` has three numbers: the line of the access that comes first in time, the line of "
         "the other, and the count. The count is measured."])
 
-def _races_cases(rng):
+def _races_cases():
     p = _smoothed(10)
     lines = sorted({line - min(p.source) for race in p.races for line in race.lines})
     yield Case("your answer", (), [*lines[::-1], len(p.races)])

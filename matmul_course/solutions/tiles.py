@@ -12,14 +12,13 @@ __all__ = ['tl', 'one_for_each_row', 'in_every_step', 'relu_before_bias', 'relu_
            'loads_as_well']
 
 # %% ../../nbs/solutions/23_tiles.ipynb #sol-23-tiles-003
-import inspect, linecache, re
-from collections.abc import Callable
+import re
 from importlib import import_module
 from types import SimpleNamespace
 from typing import Any
 import numpy as np
 import torch
-from ..app.exercises import Case, Exercise
+from ..app.exercises import Case, Exercise, rewritten
 from ..app.predictions import Question, Questions
 from ..app.runs import Way, large
 from ..gpu.tiles import HAS_TRITON, interpreted
@@ -28,18 +27,6 @@ from ..grid import ceil_div
 tl: Any = import_module("triton.language") if HAS_TRITON else SimpleNamespace(constexpr=None)
 
 # %% ../../nbs/solutions/23_tiles.ipynb #sol-23-tiles-005
-def _changed(answer, name: str, mistake: str, *pairs: tuple[str, str]) -> Callable:
-    "The same kernel with some of its words replaced, under a name and with a mistake of its own."
-    source = inspect.getsource(answer).replace(answer.__name__, name, 1)
-    for old, new in pairs:
-        if source.count(old) != 1: raise ValueError(f"pairs: {old!r} should be in it once")
-        source = source.replace(old, new)
-    file, here = f"<{name}>", dict(globals())
-    linecache.cache[file] = len(source), None, source.splitlines(True), file
-    exec(compile(source, file, "exec"), here)
-    here[name].__doc__ = mistake
-    return here[name]
-
 _ROOM = 8192 # numbers on either side of an array
 
 def _with_room(x):
@@ -133,54 +120,54 @@ def by_pointers(a, b, bias, c, M, K, N,
 # %% ../../nbs/solutions/23_tiles.ipynb #sol-23-tiles-009
 _EPILOGUE = "acc = tl.maximum(acc + tl.load(bias + j, mask=j < N), 0)"
 
-one_for_each_row = _changed(
+one_for_each_row = rewritten(
     after_the_loop, "one_for_each_row",
     "the bias was added by rows, and it has a number for each column",
     ("bias + j, mask=j < N", "bias + i, mask=i < N, other=0"))
 
-in_every_step = _changed(
+in_every_step = rewritten(
     after_the_loop, "in_every_step", "the bias was added in every step along K",
     ("acc = tl.dot(x, y, acc)", "acc = tl.dot(x, y, acc) + tl.load(bias + j, mask=j < N, other=0)"),
     (_EPILOGUE, "acc = tl.maximum(acc, 0)"))
 
-relu_before_bias = _changed(
+relu_before_bias = rewritten(
     after_the_loop, "relu_before_bias", "the ReLU came before the bias",
     (_EPILOGUE, "acc = tl.maximum(acc, 0) + tl.load(bias + j, mask=j < N, other=0)"))
 
-relu_in_every_step = _changed(
+relu_in_every_step = rewritten(
     after_the_loop, "relu_in_every_step",
     "the ReLU was applied in every step along K, when not all products were in",
     ("acc = tl.dot(x, y, acc)", "acc = tl.maximum(tl.dot(x, y, acc), 0)"))
 
-bias_without_mask = _changed(
+bias_without_mask = rewritten(
     after_the_loop, "bias_without_mask",
     "the bias was loaded without a mask, and it ends before the tile does",
     ("bias + j, mask=j < N", "bias + j"))
 
-no_relu = _changed(
+no_relu = rewritten(
     after_the_loop, "no_relu", "the ReLU was left out",
     (_EPILOGUE, "acc += tl.load(bias + j, mask=j < N, other=0)"))
 
-smaller_one = _changed(
+smaller_one = rewritten(
     after_the_loop, "smaller_one",
     "the smaller of zero and the sum was stored; ReLU is the larger one",
     ("tl.maximum", "tl.minimum"))
 
-first_tile_only = _changed(
+first_tile_only = rewritten(
     after_the_loop, "first_tile_only",
     "the bias of the first tile's columns was added in every tile",
     ("tl.load(bias + j, mask=j < N)",
      "tl.load(bias + tl.arange(0, BN)[None, :], mask=tl.arange(0, BN)[None, :] < N)"))
 
-no_bias = _changed(
+no_bias = rewritten(
     after_the_loop, "no_bias", "the bias was left out", (_EPILOGUE, "acc = tl.maximum(acc, 0)"))
 
-nothing_beside = _changed(
+nothing_beside = rewritten(
     after_the_loop, "nothing_beside",
     "a masked load has no `other`; what it gives there is not defined, and here it is NaN",
     ("(i < M) & (k[None, :] < K), other=0", "(i < M) & (k[None, :] < K)"))
 
-stores_all = _changed(
+stores_all = rewritten(
     after_the_loop, "stores_all", "the tile was stored without a mask",
     ("acc, mask=(i < M) & (j < N))", "acc)"))
 
@@ -197,9 +184,9 @@ fused_layer = Exercise(
     "**A layer in one kernel.** Write a Triton kernel that stores `relu(a @ b + bias)` in `c`: the "
     "bias is added to every row of the product, and what is negative becomes 0. `a` is (M, K), `b` "
     "is (K, N), `c` is (M, N), `bias` has N numbers, and all of them are float32 and lie row by "
-    "row. The grid has a program for each tile of BM by BN entries of C, first along the rows, "
-    "then along the columns; a step along K takes BK. No size need be a multiple of its tile. No "
-    "address outside of the arrays may be loaded or stored.",
+    "row. Program (i, j) of the grid computes the tile of C of BM by BN entries that "
+    "begins at row i·BM and column j·BN, in steps of BK along K. M, K and N need not be multiples "
+    "of these sizes. No address outside of the arrays may be loaded or stored.",
     _layer_cases, right=[after_the_loop, before_the_loop, by_pointers],
     wrong=[one_for_each_row, in_every_step, relu_before_bias, relu_in_every_step,
            bias_without_mask, no_relu, smaller_one, first_tile_only, no_bias, stores_all,
@@ -267,31 +254,31 @@ def up_to_the_last(a, b, c, M, K, N,
 # %% ../../nbs/solutions/23_tiles.ipynb #sol-23-tiles-016
 _ROWS_OF_B = "b + k[:, None] * K + j", "b + k[:, None] * N + j"
 
-stride_alone = _changed(
+stride_alone = rewritten(
     two_wrong_lines, "stride_alone",
     "the rows of B are right now, and A is still loaded past its end", _ROWS_OF_B)
 
-mask_alone = _changed(
+mask_alone = rewritten(
     two_wrong_lines, "mask_alone",
     "A has its mask now, and the rows of B are still K numbers apart",
     ("mask=i < M,", "mask=(i < M) & (k[None, :] < K),"))
 
-either_mask = _changed(
+either_mask = rewritten(
     two_wrong_lines, "either_mask",
     "the two conditions of A were joined by or, and both have to hold",
     _ROWS_OF_B, ("mask=i < M,", "mask=(i < M) | (k[None, :] < K),"))
 
-mask_of_the_tile = _changed(
+mask_of_the_tile = rewritten(
     two_wrong_lines, "mask_of_the_tile",
     "the columns of A were compared with the step, and not with K",
     _ROWS_OF_B, ("mask=i < M,", "mask=(i < M) & (k[None, :] < BK),"))
 
-one_too_many = _changed(
+one_too_many = rewritten(
     two_wrong_lines, "one_too_many",
     "the mask of A lets column K through, which is the first of the next row",
     _ROWS_OF_B, ("mask=i < M,", "mask=(i < M) & (k[None, :] <= K),"))
 
-stride_of_a_too = _changed(
+stride_of_a_too = rewritten(
     two_wrong_lines, "stride_of_a_too",
     "the rows of A were put N numbers apart as well; they have K",
     _ROWS_OF_B, ("a + i * K + k[None, :], mask=i < M,",
@@ -404,8 +391,9 @@ how_much = Exercise(
     "**How much is an iteration?** `loop` is a list of lines of PTX: the instructions of one "
     "iteration of a loop, as `.loop` of this lesson gives them. A block has `warps` warps, a "
     "multiple of 4, and all of them run the loop. Return how many multiply-adds the tensor cores "
-    "carry out for the block in one iteration. Other loops are tried: with `mma.sync` or with "
-    "`wgmma.mma_async`, of any shape, and not always the same one.",
+    "carry out for the whole block in one iteration. Other loops than that of this lesson are "
+    "tried. They multiply with `mma.sync` or with `wgmma.mma_async`, whose shapes may be any, and "
+    "may differ within a loop.",
     _loop_cases, right=[by_a_pattern, line_by_line, with_numpy],
     wrong=[one_warp_only, every_warp_by_itself, only_mma_sync, only_the_first, always_the_same,
            two_each, loads_as_well],
