@@ -13,7 +13,7 @@ import numpy as np
 from numba import literally, prange
 from . import registers
 from .registers import TILE_ROWS, buffer, in_rows, pack
-from .shapes import matmul, which_rung
+from .shapes import matmul
 from .threads import cut
 from .tools.arguments import as_function, as_list, as_real, as_whole
 from .tools.checks import common_kind, matmul_shape
@@ -61,16 +61,14 @@ def linear(
 ) -> np.ndarray: # (M, N)
     """A layer of a network, `a @ b + bias`, with or without a ReLU. All are NumPy arrays.
 
-    ValueError where shapes do not fit, TypeError where containers or dtypes do not."""
+    ValueError where shapes do not fit, TypeError where containers or dtypes do not, or where
+    `relu` is no bool."""
     _, _, N = matmul_shape(a, b)
     if common_kind(a, b) != "numpy": raise TypeError("a and b: should be NumPy arrays")
-    if type(bias) is not np.ndarray or bias.dtype != a.dtype or bias.shape != (N,):
-        raise ValueError(f"bias: should be an array of {a.dtype} and shape ({N},)")
+    if type(bias) is not np.ndarray or bias.dtype != a.dtype:
+        raise TypeError(f"bias: should be an array of {a.dtype}")
+    if bias.shape != (N,): raise ValueError(f"bias: {bias.shape} should be ({N},)")
     if not isinstance(relu, (bool, np.bool_)): raise TypeError(f"relu: {relu!r} is no bool")
-    if which_rung(a, b).name == "skinny":
-        c = matmul(a, b)
-        c += bias
-        return np.maximum(c, 0, out=c) if relu else c
     c = np.empty((len(a), N), a.dtype)
     if c.size: _in_one_go(a, in_rows(np.vstack([b, bias])), c, int(relu), numba_threads())
     return c
@@ -81,10 +79,11 @@ def cross_entropy(
     labels: np.ndarray, # (M,): the right column of each row
 ) -> tuple[float, np.ndarray]: # the loss, and its slope for each score
     "The mean of -log of the share that softmax gives to the right column, and its gradient."
-    p = np.exp(scores - scores.max(axis=1, keepdims=True))
-    p /= p.sum(axis=1, keepdims=True)
-    right = np.arange(len(p)), labels
-    loss = -np.log(p[right]).mean()
+    s = scores - scores.max(axis=1, keepdims=True)
+    p, right = np.exp(s), (np.arange(len(s)), labels)
+    total = p.sum(axis=1, keepdims=True)
+    loss = np.log(total).mean() - s[right].mean()
+    p /= total
     p[right] -= 1
     return float(loss), p / len(p)
 

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['draw_layout', 'draw_inner', 'roofline', 'draw_kernel', 'draw_loops', 'draw_shares', 'draw_layouts', 'draw_orders',
-           'draw_call_tree', 'draw_bits']
+           'draw_shapes', 'draw_call_tree', 'draw_bits']
 
 # %% ../../nbs/tools/pictures_cpu.ipynb #tools-pictures-cpu-003
 import re, sys
@@ -243,6 +243,29 @@ def draw_orders(
     title = (f"Multiply-adds as areas: {largest} takes {work[largest] / work[least]:,.0f} times as "
              f"many as {least}")
     return Figure(body, x, 316, title)
+
+# %% ../../nbs/tools/pictures_cpu.ipynb #tools-pictures-cpu-shapes-3
+def draw_shapes(
+    products: dict[str, tuple[str, str]],  # Result -> its left and its right operand
+    sizes: dict[str, tuple[float, float]], # Name of a matrix -> its height and its width, px
+    title: str,                            # What it shows
+) -> Figure:
+    """Each product as three rectangles, the left operand beside the result and the right one above
+    it. A matrix is called A, B or C, with a d for its gradient and a ᵀ if it is turned; another
+    name raises ValueError."""
+    low, x, body = 52 + max(sizes[right][0] for _, right in products.values()), 16.0, ""
+    for result, (left, right) in products.items():
+        across = x + sizes[left][1] + 12
+        for name, at, y in ((left, x, low), (right, across, low - 12 - sizes[right][0]),
+                            (result, across, low)):
+            color = (A_COLOR, B_COLOR, C_COLOR)["ABC".index(name.strip("dᵀ"))]
+            fill = tint(color, 0.6 if name == result else 0.25)
+            body += rect(at, y, *sizes[name][::-1], fill=fill, stroke=INK)
+            body += text(at + sizes[name][1] / 2, y + sizes[name][0] / 2, name)
+        end = across + sizes[result][1]
+        body += text((x + end) / 2, 20, f"{result} = {left} @ {right}", font_weight="bold")
+        x = end + 60
+    return Figure(body, x - 44, low + max(sizes[r][0] for r in products) + 16, title)
 
 # %% ../../nbs/tools/pictures_cpu.ipynb #tools-pictures-cpu-new-12
 _MKL_CALL = """import torch
