@@ -24,12 +24,18 @@ def words_received(
 
     In an all-gather among q processes, (q - 1) parts as large as its own. In a sum, (q - 1)/q
     of what it holds, and as much again unless the sum stays in parts. No algorithm can do with
-    less (Chan, Heimlich, Purkayastha, van de Geijn, *Collective communication*, 2007)."""
+    less (Chan, Heimlich, Purkayastha, van de Geijn, *Collective communication*, 2007).
+    ValueError where a part would have to move, and not only to grow: where an axis is to be cut
+    along another dimension of the mesh, or is gathered along one and stays cut along a later."""
     held = numbers / prod(q for q, was in zip(mesh, before) if was.is_shard())
     words = 0.0
-    for q, was, now in zip(mesh, before, after):
+    for d, (q, was, now) in enumerate(zip(mesh, before, after)):
+        if was.is_shard() and was != now and (now.is_shard() or was in after[d + 1:]):
+            raise ValueError(f"after: parts would have to move along dimension {d} of the mesh")
         if was.is_shard() and now.is_replicate(): words += held * (q - 1)
-        if was.is_partial(): words += held * (q - 1) / q * (1 if now.is_shard() else 2)
+        if was.is_partial() and not now.is_partial():
+            words += held * (q - 1) / q * (1 if now.is_shard() else 2)
+        held *= (q if was.is_shard() else 1) / (q if now.is_shard() else 1)
     return words
 
 # %% ../nbs/22_machines.ipynb #22-machines-058

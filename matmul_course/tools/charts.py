@@ -94,6 +94,7 @@ def draw_curves(
     level: float | None = None,          # Where a dashed line is drawn, if anywhere
     laws: Collection[str] = (),          # Labels of curves that are dashed lines without marks
     log: bool = False,                   # Both axes logarithmic; the sizes are powers of 2
+    dots: bool = False,                  # Marks alone, where there is nothing between two sizes
 ) -> Figure:
     """A curve of values for each contender, over a logarithmic axis of sizes. Its words for those
     who cannot see it list all values. ValueError where there is nothing to draw. Needs matplotlib,
@@ -102,16 +103,17 @@ def draw_curves(
     from matplotlib.ticker import LogLocator
     ax, colors = _axes(title, 3.4), iter((A_COLOR, B_COLOR, MUTED, LINE))
     label: Any = _power if log else str
+    beside: Any = dict(xytext=(6, 0), va="center") if dots else dict(xytext=(-6, 5), ha="right")
     if level is not None: ax.axhline(level, color=MUTED, lw=1, ls="--")
     for name in laws:
         *_, end = curves[name].items()
         ax.plot([*curves[name]], [*curves[name].values()], "--", color=INK, lw=1)
-        ax.annotate(name, end, (-6, 5), textcoords="offset points", ha="right")
+        ax.annotate(name, end, textcoords="offset points", **beside)
     marked = {name: curve for name, curve in curves.items() if name not in laws}
     for (name, curve), marker in zip(marked.items(), "sD^vPXo" * len(curves)):
         color = C_COLOR if name == newest else next(colors, PAPER)
-        ax.plot([*curve], [*curve.values()], "-" + marker, color=color, mec=INK, label=name,
-                lw=2.4 if name == newest else 1.4)
+        ax.plot([*curve], [*curve.values()], "-" * (not dots) + marker, color=color,
+                mec=INK, label=name, lw=2.4 if name == newest else 1.4)
     ticks = sorted({x for curve in curves.values() for x in curve})
     ax.set_xscale("log")
     ax.set_xticks(ticks, [label(x) for x in ticks])
