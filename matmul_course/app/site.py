@@ -6,7 +6,7 @@
 __all__ = ['setup', 'anchor', 'export_site']
 
 # %% ../../nbs/app/site.ipynb #app-site-003
-import inspect, json, re, shutil
+import json, re, shutil
 from collections.abc import Mapping
 from importlib.resources import files
 from pathlib import Path
@@ -38,21 +38,12 @@ def _page(notebook: Path) -> Any:
     return page
 
 # %% ../../nbs/app/site.ipynb #app-site-032
-def _reference() -> str:
-    "The page of all public names, in the order of the modules that define them."
-    import matmul_course
-    def entry(name):
-        thing = getattr(matmul_course, name)
-        kind = "class" if inspect.isclass(thing) else "function" if callable(thing) else "data"
-        return f".. auto{kind}:: matmul_course.{name}\n"
-    names = "\n".join(map(entry, vars(matmul_course)["__all__"]))
-    return f"# The public names\n\n```{{eval-rst}}\n{names}```\n"
-
 def _describe(app, what, name, thing, options, lines: list[str]) -> None:
     """Mark code in a docstring as Sphinx reads it, and add what a function's parameters are.
 
     Their words stand in comments beside them."""
     from fastcore.docments import docments
+    if what == "module": lines.clear()                          # the index says it for readers
     if not callable(thing): return
     said = {p: text for p, text in docments(thing, returns=False).items() if text and p != "self"}
     lines += ["", *(f":param {p}: {' '.join(text.split())}" for p, text in said.items()), ""]
@@ -67,26 +58,12 @@ def _set_formula(self, node) -> None:
     self.body.append(convert(node.astext(), display=display))
     raise nodes.SkipNode
 
-def setup(app: Any) -> dict[str, Any]: # what Sphinx asks of an extension
+def setup(app: Any) -> None:
     "Add to Sphinx what this page defines; Sphinx calls it."
     app.add_html_math_renderer("mathml", (_set_formula, None), (_set_formula, None))
     app.connect("autodoc-process-docstring", _describe)
-    return dict(parallel_read_safe=True, parallel_write_safe=True)
 
 # %% ../../nbs/app/site.ipynb #app-site-014
-_GROUPS = {
-    "Lessons": ["[0-9]*"], "To look up": ["notation", "api", "commands/*", "teaching"],
-    "Solutions": ["solutions/*"],
-    "Inside": ["tools/*", "emulator/*", "profiler/*", "gpu/*", "app/*"]}
-
-def _contents(folder: Path) -> str:
-    "The table of contents that stands beside every page, as directives for MyST."
-    def tree(name, pages):
-        found = [page for page in pages if any(folder.glob(page + ".*"))]
-        lines = ["```{toctree}", f":caption: {name}", ":hidden:", ":glob:", "", *found, "```", ""]
-        return "\n".join(lines) if found else ""
-    return "\n".join(map(tree, _GROUPS, _GROUPS.values()))
-
 def anchor(
     heading: str, # Its text
 ) -> str: # as JupyterLab makes it
@@ -94,6 +71,10 @@ def anchor(
     return heading.replace(" ", "-")
 
 # %% ../../nbs/app/site.ipynb #app-site-016
+_PAGE = files("matmul_course")/"page"
+
+def _text(name: str) -> str: return (_PAGE/name).read_text(encoding="utf-8")
+
 def _fill(folder: Path, source: Path, pages: Mapping[str, str]) -> None:
     "Write what Sphinx is to read: a page for each notebook, and the others."
     import nbformat
@@ -102,16 +83,12 @@ def _fill(folder: Path, source: Path, pages: Mapping[str, str]) -> None:
         page, to = _page(f), folder/f.relative_to(source)
         to.parent.mkdir(parents=True, exist_ok=True)
         nbformat.write(page, to)
-    for name, text in pages.items():
+    for name, text in dict(pages, api=_text("api.md")).items():
         (folder/name).parent.mkdir(exist_ok=True)
         (folder/name).with_suffix(".md").write_text(text, encoding="utf-8")
     first = nbformat.read(folder/"index.ipynb", 4)
-    first.cells.append(nbformat.v4.new_markdown_cell(_contents(folder)))
+    first.cells.append(nbformat.v4.new_markdown_cell(_text("contents.md")))
     nbformat.write(first, folder/"index.ipynb")
-
-def _settings() -> dict[str, Any]:
-    page = files("matmul_course")/"page"
-    return dict(json.loads((page/"conf.json").read_text("utf-8")), html_static_path=[str(page)])
 
 def _made_here(names: Path) -> bool:
     return names.is_file() and b"\n# Project: matmul_course\n" in names.read_bytes()[:80]
@@ -132,7 +109,8 @@ def export_site(
     with TemporaryDirectory() as tmp:
         written, made = Path(tmp)/"written", Path(tmp)/"made"
         written.mkdir()
-        _fill(written, source, dict(pages or {}, api=_reference()))
-        Sphinx(written, None, made, Path(tmp)/"trees", "html", _settings(), status=None).build()
+        _fill(written, source, pages or {})
+        options = dict(json.loads(_text("conf.json")), html_static_path=[str(_PAGE)])
+        Sphinx(written, None, made, Path(tmp)/"trees", "html", options, status=None).build()
         shutil.copytree(made, to, dirs_exist_ok=True)
     return sorted(to.rglob("*.html"))
