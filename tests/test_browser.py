@@ -82,6 +82,18 @@ def test_a_lesson_runs_in_jupyterlab(name, lab, browser):
     assert not w.errors, w.errors
     w.close()
 
+def test_a_lesson_opens_beside_its_contents(lab, browser):
+    "Its headings stand in the panel at the side, and its checks are folded. The reader's settings are not asked."
+    address, token, folder = lab
+    w = Watched(browser, viewport=dict(width=1200, height=900))
+    w.page.goto(f"{address}/lab/workspaces/course/tree/11_grid.ipynb?token={token}")
+    headings = w.page.locator("#table-of-contents .jp-tocItem")
+    headings.nth(3).wait_for(timeout=90_000)
+    titles = re.findall(r'"#+ ([^"\\]+)', (folder/"11_grid.ipynb").read_text(encoding="utf-8"))
+    assert set(headings.all_inner_texts()) <= set(titles)
+    assert w.page.locator(".jp-NotebookPanel .jp-InputPlaceholder").count() > 2
+    w.close()
+
 def ran(path):
     "The code cells of a notebook, once JupyterLab has saved it."
     deadline = time.time() + 20

@@ -123,8 +123,11 @@ def test_a_terminal_that_does_not_know_a_letter_shows_a_question_mark():
     r = subprocess.run([sys.executable, "-c", RACE], env=os.environ | dict(PYTHONIOENCODING="ascii"), capture_output=True, text=True)
     assert r.returncode == 0 and "? first" in r.stdout and not r.stderr, r.stderr
 
-def test_nothing_is_said_where_nobody_reads_any_more():
-    p = subprocess.Popen([sys.executable, "-c", RACE], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+@pytest.mark.parametrize("start", [RACE, RACE.partition(";")[0] + "; main(['--help'])"])
+def test_nothing_is_said_where_nobody_reads_any_more(start):
+    "What is written last is in a buffer until the process ends, unless PYTHONUNBUFFERED is set."
+    env = {k: v for k, v in os.environ.items() if k != "PYTHONUNBUFFERED"}
+    p = subprocess.Popen([sys.executable, "-c", start], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=env)
     p.stdout.close()
     assert (p.stderr.read(), p.wait()) == ("", 141)
 
@@ -193,6 +196,29 @@ def test_matmul_course_serves_the_course_behind_its_token(tmp_path):
         assert "The course is in" in text and "no browser is opened" in text
         assert ("You are root" in text) == (hasattr(os, "geteuid") and os.geteuid() == 0)
     finally: p.kill(); p.wait()
+
+@pytest.fixture
+def opened(monkeypatch, tmp_path):
+    "What JupyterLab would be started with, by somebody whose home is empty."
+    for name in ("HOME", "USERPROFILE", "JUPYTERLAB_WORKSPACES_DIR"): monkeypatch.setenv(name, str(tmp_path))
+    options = []
+    monkeypatch.setattr("jupyterlab.labapp.LabApp.launch_instance", options.extend)
+    return options
+
+def test_a_checkout_that_cannot_be_written_in_is_copied(opened, monkeypatch, tmp_path):
+    monkeypatch.setattr(os, "access", lambda *a: False)
+    cli.lab(no_browser=True)
+    assert f"--ServerApp.root_dir={tmp_path/'matmul_course'}" in opened and (tmp_path/"matmul_course"/"index.ipynb").is_file()
+
+def test_the_contents_stay_closed_where_the_reader_closed_them(opened, tmp_path):
+    "The workspace is given once; one that is damaged, or that cannot be written, stops nobody."
+    for there in (None, '{"data": {"mine": 1}, "metadata": {}}', "{}", "{"):
+        if there: kept.write_text(there, encoding="utf-8")
+        cli.lab(no_browser=True)
+        kept, = tmp_path.glob("*.jupyterlab-workspace")
+        assert kept.read_text(encoding="utf-8") == there if there else "toc" in kept.read_text(encoding="utf-8")
+    kept.unlink(); kept.mkdir()
+    cli.lab(no_browser=True)
 
 @pytest.mark.parametrize("root", [True, False])
 @pytest.mark.parametrize("display", [True, False])

@@ -41,7 +41,7 @@ def test_the_wheel_carries_code_data_and_notebooks(built, root):
     notebooks = {f"matmul_course/{p.relative_to(root).as_posix()}" for p in own}
     assert len(notebooks) >= 40 and notebooks <= names
     page = {f"page/{p.name}" for p in (root/"matmul_course"/"page").iterdir()}
-    others = {"mnist.npz", "py.typed", "lab/page_config.json", "solutions/loops.py", "page/page.css"} | page
+    others = {"mnist.npz", "py.typed", "lab/page_config.json", "lab/workspace.json", "solutions/loops.py"} | page
     assert {f"matmul_course/{name}" for name in others} <= names
 
 def test_an_installed_wheel_copies_its_notebooks_and_runs_one(elsewhere):

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 import nbformat
 from nbformat.v4 import new_code_cell, new_notebook
+from .site import read_notebook
 from ..tools.files import write_whole
 
 # %% ../../nbs/app/assignments.ipynb #assign-007
@@ -53,13 +54,15 @@ def _graded(name: str, points: float) -> Any:
     return new_code_cell(text, metadata=dict(nbgrader=marks))
 
 def _assignment(lesson: Any, name: str) -> Any:
-    "A lesson as nbgrader wants it, with the points of each exercise; None if it has none."
+    """A lesson as nbgrader wants it, with the points of each exercise.
+
+    None if it has none, or is no lesson of the course: somebody's own, or a copy."""
     stubs = _exercise_cells(lesson.cells)
-    if not stubs: return None
-    title = next(c for c in lesson.cells if c.source.startswith("# "))
+    if not stubs or not find_spec(f"matmul_course.solutions.{name}"): return None
+    title = [c for c in lesson.cells if c.source.startswith("# ")][:1]
     imports = _imported(lesson.cells, stubs, f"matmul_course.{name}")
     exercises = import_module(f"matmul_course.solutions.{name}")
-    kept = [title, new_code_cell(imports)]
+    kept = [*title, new_code_cell(imports)]
     for cell in stubs:
         kept.append(new_code_cell(cell.source))
         if asked := _checks(cell): kept.append(_graded(asked, getattr(exercises, asked).points))
@@ -77,12 +80,13 @@ def assign_course(
 ) -> list[Path]: # the assignments
     """Write the exercises of each lesson as an assignment for nbgrader, with its configuration.
 
-    They stand in `source/NN_name/NN_name.ipynb`. NotADirectoryError where `to` is a file, and
-    FileExistsError where one of them is there already: it may have been edited."""
+    They stand in `source/NN_name/NN_name.ipynb`. NotADirectoryError where `to` is a file,
+    ValueError where a file is no notebook, FileExistsError where an assignment is there already:
+    it may have been edited."""
     if to.is_file(): raise NotADirectoryError(f"{to} is a file; give a folder")
     made = {}
     for file in sorted(source.glob("[0-9][0-9]_*.ipynb")):
-        page = _assignment(nbformat.read(file, 4), file.stem[3:])
+        page = _assignment(read_notebook(file), file.stem[3:])
         if page: made[to/"source"/file.stem/file.name] = page
     for file in made:
         if file.exists(): raise FileExistsError(f"{file} is there; give another folder")

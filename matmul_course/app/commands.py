@@ -9,7 +9,7 @@ __all__ = ['notebooks', 'lab', 'copy_course', 'main', 'nbdev_test', 'readme', 'w
 # %% ../../nbs/app/commands.ipynb #app-commands-003
 import inspect, math, os, re, shutil, sys, threading, time
 from argparse import ArgumentParser
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from importlib.resources import files
 from importlib.util import find_spec
 from json import dumps, loads
@@ -44,10 +44,20 @@ def _is_root() -> bool: # never on Windows
     return hasattr(os, "geteuid") and os.geteuid() == 0
 
 # %% ../../nbs/app/commands.ipynb #app-commands-008
-_ALWAYS = ("--LabApp.default_url=/lab/tree/index.ipynb", "--ServerApp.ip=127.0.0.1",
-           "--LabApp.news_url=None", "--Application.log_level=WARN",
+_ALWAYS = ("--LabApp.default_url=/lab/workspaces/course/tree/index.ipynb",
+           "--ServerApp.ip=127.0.0.1", "--LabApp.news_url=None", "--Application.log_level=WARN",
            "--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate",
            f"--LabApp.app_settings_dir={files('matmul_course')/'lab'}")
+
+# %% ../../nbs/app/commands.ipynb #app-commands-063
+def _keep_workspace():
+    "Give JupyterLab the workspace of the course, unless it has one, or none can be written."
+    from jupyterlab.commands import get_workspaces_dir
+    from jupyterlab_server.workspaces_handler import WorkspacesManager
+    kept = WorkspacesManager(get_workspaces_dir())
+    text = (files("matmul_course")/"lab"/"workspace.json").read_text(encoding="utf-8")
+    with suppress(OSError, ValueError, KeyError):       # JupyterLab says what is damaged
+        if not kept.load("course")["data"]: kept.save("course", text)
 
 # %% ../../nbs/app/commands.ipynb #app-commands-012
 def _lab_options(folder: Path, browser: bool, port: int) -> tuple[list[str], list[str]]:
@@ -69,7 +79,7 @@ def _lab_options(folder: Path, browser: bool, port: int) -> tuple[list[str], lis
 def lab(
     no_browser: bool = False,   # Print the URL, open nothing
     port: int = 0,              # To listen on, or to say that it is taken; 0 takes any
-    folder: Path | None = None, # For a copy to open; a wheel makes one in ~/matmul_course
+    folder: Path | None = None, # For a copy to open; ~/matmul_course if one is needed
 ) -> None:
     """Open the lessons in JupyterLab; this is what happens without a command.
 
@@ -78,9 +88,10 @@ def lab(
     as_whole("port", port, 0, 65535)
     from jupyterlab.labapp import LabApp
     where = notebooks()
-    if folder or where.parent == _package():
+    if folder or where.parent == _package() or not os.access(where, os.W_OK):
         where = folder or Path.home()/"matmul_course"
         _copy_command(where)
+    _keep_workspace()
     options, said = _lab_options(where, not no_browser, port)
     print(*said, sep="\n", flush=True)
     LabApp.launch_instance(options)
@@ -198,10 +209,13 @@ def _call(parser: ArgumentParser, words: list[str] | None):
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"): stream.reconfigure(errors="replace")
     if "" in (sys.argv[1:] if words is None else words): parser.error("one of the words is empty")
-    options = vars(parser.parse_args(words))
-    function = options.pop("function")
-    for own in ("pdb", "xtra"): del options[own]                # every fastcore parser has them
-    try: return function(**options)
+    try:
+        try:
+            options = vars(parser.parse_args(words))
+            function = options.pop("function")
+            for own in ("pdb", "xtra"): del options[own]        # every fastcore parser has them
+            return function(**options)
+        finally: print(end="", flush=True)
     except KeyboardInterrupt: sys.exit(130)              # as a shell says it: 128 + SIGINT
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())   # for the last flush

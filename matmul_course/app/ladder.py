@@ -141,7 +141,8 @@ def _take_turns(watches: list[Stopwatch], seconds: float) -> list[list[float]]:
     from tqdm import tqdm
     each_round = sum(w.seconds * (1 + 1 / w.calls) for w in watches) # with the warm call
     n = samples(seconds, each_round, 50)
-    rounds = tqdm(range(n), desc="race", unit="round", delay=2, leave=False,
+    page = None if sys.stderr.isatty() else sys.stdout      # on a page what stderr holds is red
+    rounds = tqdm(range(n), desc="race", unit="round", delay=2, leave=False, file=page,
                   disable="IN_TEST" in os.environ or not _somebody_looks())
     return [list(samples) for samples in zip(*([_warm_sample(w) for w in watches] for _ in rounds))]
 
