@@ -212,11 +212,13 @@ def test_a_checkout_that_cannot_be_written_in_is_copied(opened, monkeypatch, tmp
 
 def test_the_contents_stay_closed_where_the_reader_closed_them(opened, tmp_path):
     "The workspace is given once; one that is damaged, or that cannot be written, stops nobody."
-    for there in (None, '{"data": {"mine": 1}, "metadata": {}}', "{}", "{"):
-        if there: kept.write_text(there, encoding="utf-8")
+    cli.lab(no_browser=True)
+    kept, = tmp_path.glob("*.jupyterlab-workspace")
+    assert '"current": "@jupyterlab/toc:plugin"' in kept.read_text(encoding="utf-8")
+    for there in ('{"data": {"mine": 1}, "metadata": {}}', "{}", "{"):
+        kept.write_text(there, encoding="utf-8")
         cli.lab(no_browser=True)
-        kept, = tmp_path.glob("*.jupyterlab-workspace")
-        assert kept.read_text(encoding="utf-8") == there if there else "toc" in kept.read_text(encoding="utf-8")
+        assert kept.read_text(encoding="utf-8") == there
     kept.unlink(); kept.mkdir()
     cli.lab(no_browser=True)
 

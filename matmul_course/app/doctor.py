@@ -11,6 +11,7 @@ from collections.abc import Callable
 from functools import partial
 from importlib.metadata import PackageNotFoundError, metadata, requires, version
 from importlib.resources import files
+from importlib.util import find_spec
 from pathlib import Path
 from typing import NamedTuple
 
@@ -54,7 +55,8 @@ def _needed(extra: str) -> list[str]:
 
 # %% ../../nbs/app/doctor.ipynb #app-doctor-010
 def _packages() -> _Finding:
-    "What `pip check` says of the course."
+    "What `pip check` says of the course. uv makes environments without pip."
+    if not find_spec("pip"): return _Finding("there is no pip to ask", None, "Try: uv pip check")
     check = [sys.executable, "-m", "pip", "check"]
     said = subprocess.run(check, capture_output=True, text=True).stdout
     wrong = "; ".join(re.findall("^matmul[-_]course .*", said, re.M))
