@@ -338,8 +338,9 @@ def _tensor_cases(rng):
         yield Case(f"({M}, {K}) @ ({K}, {N})", (a, b), a.double() @ b.double(), like=a)
 
 faster_loops = Exercise(
-    "**Twenty times as fast.** Multiply two float32 tensors at least 20 times as fast as the "
-    "function `matmul` of this page, and give a float32 tensor. Python still multiplies and adds "
+    "**Twenty times as fast.** Multiply two float32 tensors, and return a float32 tensor. For a "
+    "(3, 120) and a (120, 5) tensor, be at least 20 times as fast as the function `matmul` of this "
+    "page. Python still multiplies and adds "
     "number by number: no NumPy, no Numba, nothing of `math`, and torch only to take the numbers "
     "out of tensors and to put them into one.",
     _tensor_cases, right=[by_lists, by_rows_and_columns, number_by_number],
