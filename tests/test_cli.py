@@ -108,6 +108,7 @@ def test_notebooks_end_with_the_command(tmp_path, sent):
     assert p.returncode == (130 if sent == signal.SIGINT else -sent) and "Traceback" not in said[1], said
     assert soon(lambda: not any(map(alive, pids())))
 
+@pytest.mark.slow                       # each of the commands has a test of its own
 def test_the_shell_commands_of_the_readme_run(root):
     "The line that installs is what .ci/run runs; the lab has its own test."
     fences = re.findall(r"^```(\w*)\n(.*?)^```", (root/"README.md").read_text(encoding="utf-8"), re.S | re.M)

@@ -74,17 +74,15 @@ def far_from_home(root, name, tmp):
         run(client, sources(here/"nbs"/name))
     assert everything(here) == before
 
-def stopped_and_run_again(root, name, tmp, times=1):
+def stopped_and_run_again(root, name, tmp):
     "In one kernel, the first time only until somebody pressed stop."
     texts = sources(root/"nbs"/name)
     with kernel(root/"nbs", PYTHONPATH=paths(root), IPYTHONDIR=str(tmp)) as (manager, client):
         stopped(manager, client, texts)
-        run(client, times * texts)
+        run(client, texts)
 
 def twice(root, name, tmp):
     with kernel(root/"nbs", PYTHONPATH=paths(root), IPYTHONDIR=str(tmp)) as (_, client): run(client, 2 * sources(root/"nbs"/name))
-
-def stopped_and_run_twice(root, name, tmp): stopped_and_run_again(root, name, tmp, times=2)
 
 # With an accent in the path as well, Numba's own cache fails in this locale, which knows 128 characters: it encodes paths as UTF-8.
 ASCII = dict(LC_ALL="C", PYTHONUTF8="0", PYTHONCOERCECLOCALE="0")
@@ -113,7 +111,7 @@ def in_two_gigabytes(*words):
 def in_all_of_these(*words): run_where(*words, WARNINGS_AS_ERRORS + TWO_GIGABYTES, **ASCII, **ONE_THREAD)
 
 LESSONS = [p.stem for p in lessons(ROOT)]
-AT_ONCE = {c: "11_grid" for c in (far_from_home, stopped_and_run_twice, in_all_of_these)}
+AT_ONCE = {c: "11_grid" for c in (far_from_home, in_all_of_these)}
 ALONE = far_from_home, stopped_and_run_again, twice, on_one_thread_in_ascii, with_warnings_as_errors, in_two_gigabytes
 PAIRS = [*AT_ONCE.items(), *((c, n) for c in ALONE for n in LESSONS if c is not in_two_gigabytes or n < "07" or n == "11_grid")]
 PAIRS = list(dict.fromkeys(PAIRS))
@@ -126,7 +124,8 @@ def test_a_lesson_that_fails_is_seen(tmp_path):
     with kernel(tmp_path, IPYTHONDIR=str(tmp_path)) as (_, client):
         with pytest.raises(AssertionError, match="ZeroDivisionError"): run(client, ["x = 1", "x / 0"])
 
-@pytest.mark.parametrize("names", [["11_grid", "05a_subscripts"], pytest.param(LESSONS[::-1], marks=pytest.mark.slow)], ids=["two", "all"])
+@pytest.mark.slow
+@pytest.mark.parametrize("names", [["11_grid", "05a_subscripts"], LESSONS[::-1]], ids=["two", "all"])
 def test_notebooks_in_reverse_in_one_process(names, root, tmp_path):
     "What a lesson leaves in memory, on the ladder or in torch's settings must not change another one."
     with kernel(root/"nbs", PYTHONPATH=paths(root), IPYTHONDIR=str(tmp_path)) as (_, client):

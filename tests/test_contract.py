@@ -14,8 +14,12 @@ def pair(shape_a, shape_b, kind="numpy", dtype=np.float32):
 SMALL = [s for s in HARD_SHAPES if math.prod(s) < 3000]
 LARGE = [s for s in HARD_SHAPES if s not in SMALL]
 
-@every
-def test_serves_both_containers_and_both_dtypes(name): check_matmul(RUNGS[name].fn, SMALL, kinds=("numpy", "torch"))
+COMPILED_FOR_EACH_SHAPE = "skinny", "wide"                     # 15 s of compiling for a dtype; float32 is that of the lessons, and kept on disk
+
+@pytest.mark.parametrize("name, dtype", [(n, np.float32 if n in COMPILED_FOR_EACH_SHAPE else None) for n in RUNGS] +
+                         [pytest.param(n, np.float64, marks=pytest.mark.slow) for n in COMPILED_FOR_EACH_SHAPE])
+def test_serves_both_containers_and_both_dtypes(name, dtype):
+    check_matmul(RUNGS[name].fn, SMALL, dtype, kinds=("numpy", "torch"))
 
 @pytest.mark.parametrize("name", [pytest.param(n, marks=[pytest.mark.slow] * (r.max_flop is not None)) for n, r in RUNGS.items()])
 def test_serves_large_shapes_too(name):

@@ -353,6 +353,7 @@ for name in sys.argv[1:]:
     print(x[0])
 """
 
+@pytest.mark.slow                       # test_emulator_cache.py has three processes
 def test_kernels_compiled_in_two_processes_are_not_mixed_up(tmp_path):
     "Numba's symbols may be the same for both; the second that comes to a process then turned into the first."
     env = dict(os.environ, MATMUL_COURSE_CACHE=str(tmp_path / "cache"), MATMUL_COURSE_CUDA="emulate")

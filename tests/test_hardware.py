@@ -39,6 +39,7 @@ def measured(tmp_path, capsys, device=A100, seconds=(1e-3,) * 3, shapes=()):
     assert [f.name for f in tmp_path.iterdir() if f.is_file()] == [out.name]
     return json.loads(out.read_text(encoding="utf-8")), capsys.readouterr().out
 
+@pytest.mark.slow
 def test_counters_are_held_against_the_model(tmp_path, capsys, ncu):
     "The stand-in runs the second Python as well; its report has one thing that the profiler does not say."
     ncu(f"import runpy; runpy.run_path({str(REPORT.with_name('stand_in_ncu.py'))!r}, run_name='__main__')")
@@ -77,6 +78,7 @@ def test_a_run_that_beats_its_bound_is_marked(tmp_path, capsys, ncu):
     assert rows["empty"]["off"] == rows["copy in L2"]["off"] == []
     assert said.count("faster than its bound") == sum(bool(r["off"]) for r in found["kernels"]) > 3
 
+@pytest.mark.slow
 def test_each_rung_is_found_and_a_wrong_one_is_named(tmp_path, capsys, ncu, monkeypatch):
     found, said = measured(tmp_path, capsys, shapes=[(33, 40, 17)])
     names = [f"{r.name} 33x40x17" for r in h.rungs().values() if r.device == "cuda"]

@@ -45,6 +45,7 @@ def gradient():
 
 def test_a_gradient_comes_back(four): assert four.run(gradient) == [[True, True]] * 4
 
+@pytest.mark.slow                       # lesson 22 starts it as well
 def test_under_torchrun():
     "As a reader types it."
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", "matmul_course.machines"]
@@ -56,6 +57,7 @@ def killed():
     if torch.distributed.get_rank() == 1: os.kill(os.getpid(), 9)
     torch.distributed.all_reduce(torch.ones(9))
 
+@pytest.mark.slow                       # lesson 22 kills one as well
 def test_a_process_that_dies_is_named_in_time(four):
     start = time.monotonic()
     with pytest.raises(Exception, match="process 1 terminated with (signal SIGKILL|exit code)"): four.run(killed)

@@ -1,6 +1,6 @@
 """Two runs of a page show the same, times included: the second reads from the clock what the first has read.
 
-Here two pages, one after the other in a process; `pytest --full` takes all of them, each alone."""
+Here one page; `pytest --full` takes all of them, each in processes of its own."""
 import getpass, json, os, re, socket, subprocess, sys
 import pytest
 from matmul_course.gpu.tiles import HAS_TRITON
@@ -18,15 +18,13 @@ def outputs(here, pages, tape):
     assert run.returncode == 0, run.stdout + run.stderr
     return [(source(c), json.dumps(c["outputs"])) for page in pages for c in cells(here/page) if c["cell_type"] == "code"]
 
-FEW = '11_grid', 'tools/timing'
+AT_ONCE = "tools/timing"
 PAGES = [p.relative_to(ROOT/"nbs").with_suffix("").as_posix() for p in notebooks(ROOT)]
 
-@pytest.mark.parametrize("pages", [
-    pytest.param(pages, id=" and ".join(pages), marks=[] if pages == FEW else [pytest.mark.slow])
-    for pages in [FEW, *((page,) for page in PAGES)]])
-def test_two_runs_show_the_same(pages, root, tmp_path):
+@pytest.mark.parametrize("page", [p if p == AT_ONCE else pytest.param(p, marks=pytest.mark.slow) for p in PAGES])
+def test_two_runs_show_the_same(page, root, tmp_path):
     here, tape = checkout(root, tmp_path/"here"), tmp_path/"tape"
-    first, second = (outputs(here, [f"nbs/{page}.ipynb" for page in pages], tape) for _ in range(2))
+    first, second = (outputs(here, [f"nbs/{page}.ipynb"], tape) for _ in range(2))
     differ = [f"{source}\n{a}\n{b}" for (source, a), (_, b) in zip(first, second, strict=True) if a != b]
     assert not differ, "\n\n".join(differ)
 

@@ -334,12 +334,14 @@ def nbdev_test(
     _run_command("nbdev_test", _test_notebooks, argv, pos=["path"])
 
 # %% ../../nbs/app/commands.ipynb #app-commands-039
-_PRELOADED = ["nbdev.test", "execnb.shell", "matplotlib_inline.backend_inline"] # by each notebook
+# What nearly every notebook imports: 4 s of processor time once, where it was 4 s for each of 100.
+_PRELOADED = ["nbdev.test", "execnb.shell", "matplotlib.pyplot", "matplotlib_inline.backend_inline",
+              "numba", "torch"]
 
 def _own_process(*words) -> Any:
     """A process to come that runs a notebook, and nothing else before or after it.
 
-    On Linux it is a copy of one that has imported what every notebook's shell imports."""
+    On Linux it is a copy of one that has imported the large libraries."""
     on_linux = sys.platform == "linux"
     context: Any = get_context("forkserver" if on_linux else "spawn")
     if on_linux: context.set_forkserver_preload(_PRELOADED)
