@@ -14,7 +14,7 @@ def pair(shape_a, shape_b, kind="numpy", dtype=np.float32):
 SMALL = [s for s in HARD_SHAPES if math.prod(s) < 3000]
 LARGE = [s for s in HARD_SHAPES if s not in SMALL]
 
-COMPILED_FOR_EACH_SHAPE = "skinny", "wide"                     # 15 s of compiling for a dtype; float32 is that of the lessons, and kept on disk
+COMPILED_FOR_EACH_SHAPE = "skinny", "wide"             # 15 s of compiling for a dtype; that of the lessons, float32, is kept on disk
 
 @pytest.mark.parametrize("name, dtype", [(n, np.float32 if n in COMPILED_FOR_EACH_SHAPE else None) for n in RUNGS] +
                          [pytest.param(n, np.float64, marks=pytest.mark.slow) for n in COMPILED_FOR_EACH_SHAPE])
