@@ -205,6 +205,11 @@ def test_arrays_keep_their_order_and_launch_bounds_are_kept():
     d = cuda.to_device(np.asfortranarray(np.arange(6.).reshape(2, 3)))
     assert d.flags.f_contiguous and cuda.device_array_like(d).is_f_contiguous() and d.copy_to_host().flags.f_contiguous
     assert d.T.is_c_contiguous() and (d.T.copy_to_host() == d.copy_to_host().T).all()
+    into = cuda.to_device(np.zeros(4))
+    with pytest.raises(ValueError, match="ary: an array with strides"): into.copy_to_device(cuda.to_device(np.ones(8))[::2])
+    with pytest.raises(Unsupported, match="negative strides"): into[::-1].copy_to_host()
+    into.copy_to_device(np.ones(8)[::2])
+    assert into[::2].copy_to_host().tolist() == [1, 1] and [cuda.external_stream(0), cuda.legacy_default_stream()]
     @cuda.jit(launch_bounds=(4, 1))
     def kernel(x): x[cuda.grid(1)] = 1
     kernel[2, 4](np.zeros(8))
@@ -390,3 +395,47 @@ def test_a_name_for_a_part_of_cuda_inside_a_kernel():
     @cuda.jit
     def several(o): o[0], o[1] = cuda.atomic.add, cuda.popc
     with pytest.raises(Unsupported, match="cuda.atomic.add is no value; call it by one name"): several[1, 4](o)
+
+# ---- half precision
+def test_half_precision_calculates_as_numpy_does():
+    f16 = np.float16
+    @cuda.jit(device=True)
+    def mean(a, b): return (a + b) / f16(2)
+    @cuda.jit
+    def kernel(x, y, o):
+        t, s, own = cuda.threadIdx.x, cuda.shared.array(8, f16), cuda.local.array(1, f16)
+        s[t] = x[t]
+        a = x[t]
+        cuda.syncthreads()
+        own[0] = s[7 - t] * y
+        o[0, t], o[1, t], o[2, t] = mean(a, own[0]), a < y, cuda.fp16.hmax(a, y)
+        o[3, t], o[4, t], o[5, t] = cuda.fp16.hfma(a, y, a), max(a, own[0]), cuda.fp16.hrint(a)
+        o[6, t] = a * np.int8(3)
+        o[6, t] -= own[0]
+    x = np.random.default_rng(0).normal(size=8).astype(f16) * f16(300)
+    x[5], x[6] = 60000, 6e-8
+    y, o, simple = f16(1.37), np.zeros((7, 8), f16), np.zeros((7, 8), f16)
+    with np.errstate(over="ignore"):
+        own = x[::-1] * y
+        want = [(x + own) / f16(2), x < y, np.maximum(x, y), (x.astype(float) * float(y) + x).astype(f16), np.maximum(x, own),
+                np.rint(x), x * np.int8(3) - own]
+        launch_simply(kernel, 1, 8, x, y, simple)
+    for options in ({}, dict(check="races")):
+        launch(kernel, 1, 8, x, y, o, **options)
+        np.testing.assert_array_equal(o, np.array(want, f16))
+    np.testing.assert_array_equal(simple, o)
+    cuda.jit("void(f2[:], f2, f2[:, :])")(kernel.py_func)[1, 8](x, 1.37, o)
+    np.testing.assert_array_equal(simple, o)
+
+def test_half_precision_in_records_and_beside_wider_types():
+    @cuda.jit
+    def kernel(r, o):
+        h = r[0].h
+        o[0], o[1], o[2], o[3] = h + np.float32(0.1), h + 1, int(h), bool(h)
+        r[1].h = 0.1
+        o[4] = h * np.float32(1e5)
+    r, o = np.zeros(2, [("i", np.int32), ("h", np.float16)]), np.zeros(5)
+    r[0] = 1, 3.7
+    kernel[1, 1](r, o)
+    h = r[0]["h"]
+    assert o.tolist() == [h + np.float32(0.1), float(h) + 1, 3, 1, h * np.float32(1e5)] and r[1]["h"] == np.float16(0.1)

@@ -138,13 +138,13 @@ def _blocks(_from, _to, _gx, _gy, _gz, _bytes, _err, _log, {params}):
     for _b in range(_from, _to):
         _go_on(_err)
         _err[6] = _b
-        _block(_b, _gx, _gy, _gz, _bytes, _err, _log, {params})
+        _block(_b, _gx, _gy, _gz, _bytes, _err, _log, {given})
         if _err[0]: return
 """
 
 _ENTRY_OF_TURNS = """
 def _blocks(_from, _to, _gx, _gy, _gz, _bytes, _err, _log, {params}):
-    blocks = [_block(b, _gx, _gy, _gz, _bytes, _err, _log, {params}) for b in range(_from, _to)]
+    blocks = [_block(b, _gx, _gy, _gz, _bytes, _err, _log, {given}) for b in range(_from, _to)]
     _take_turns(blocks, _err)
 """
 
@@ -171,6 +171,7 @@ def translate(
     `argtypes` are the Numba types of its arguments, `dims` the numbers of threads of a block along
     x, y and z. A `watch` hears of each access."""
     if watch and unit.together: unit.refuse(tree, "races and profiles know no barrier of the grid")
+    if unit.together and types.float16 in argtypes: unit.refuse(tree, "a float16 as an argument")
     kinds, sites = infer(tree, unit, argtypes), []
     repeated = recomputable(tree, unit, kinds)
     check = Check(unit, sites, kinds, watch is not None)
@@ -183,7 +184,11 @@ def translate(
     decorator, entry = _DECORATOR, _ENTRY
     if unit.together: decorator, entry = _FOR_PYTHON, _ENTRY_OF_TURNS
     functions = "\n".join(decorator + text for text in texts)
-    return functions + entry.replace("{params}", ", ".join(parameters(tree))), sites
+    params = parameters(tree)
+    # Numba takes arrays of float16 from Python, but no float16
+    given = [f"_np.float16({name})" if kind == types.float16 else name
+             for name, kind in zip(params, argtypes)]
+    return functions + entry.format(params=", ".join(params), given=", ".join(given)), sites
 
 def namespace(unit: Unit, watch: Any = None) -> dict[str, Any]:
     "What the emitted text of a kernel may name, with what a Watch adds."

@@ -112,7 +112,7 @@ def _remainder(x, y):
 # functions of Python and NumPy, each with the one that a kernel calls in its place: on a GPU,
 # Numba's `math.floor` returns a float
 INSTEAD = ((math.floor, np.floor), (math.ceil, np.ceil), (math.fmod, np.fmod),
-           (math.modf, _modf), (math.remainder, _remainder))
+           (math.modf, _modf), (math.remainder, _remainder), (math.nextafter, np.nextafter))
 
 # %% ../../nbs/emulator/02a_extras.ipynb #emulator-02a-extras-023
 @intrinsic

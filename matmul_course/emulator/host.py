@@ -50,11 +50,16 @@ class _HiddenArray:
     def transpose(self, axes=None):
         "A copy, as numba-cuda makes it. Unsupported unless there are two axes."
         if axes and tuple(axes) == tuple(range(self.ndim)): return self
-        if self.ndim != 2: raise Unsupported("transpose of a device array without two axes")
+        if self.ndim != 2: raise Unsupported("transposing a non-2D array isn't supported")
         return DeviceArray(self._memory.transpose(axes).copy(order="C"))
 
 # %% ../../nbs/emulator/14_host.ipynb #emulator-14-host-009
 def _on_host(x): return np.asarray(x) if (memory := device_memory(x)) is None else memory
+
+def _overwrite(mine, ary):
+    if (ary.shape, ary.dtype) != (mine.shape, mine.dtype):
+        raise ValueError(f"ary: {ary.shape} {ary.dtype} should be {mine.shape} {mine.dtype}")
+    mine[...] = ary
 
 class DeviceArray(_HiddenArray):
     "An array in the memory of the emulated GPU, which the host sees only by copies."
@@ -78,15 +83,14 @@ class DeviceArray(_HiddenArray):
         return (self[i:i + section] for i in range(0, len(self), section))
     def copy_to_host(self, ary: np.ndarray | None = None, stream: Any = 0) -> np.ndarray:
         "A new NumPy array, or `ary`, filled. ValueError if its shape or dtype differs."
+        if min(self.strides, default=0) < 0: raise Unsupported("copy_to_host of negative strides")
         ary = np.empty_like(self._memory) if ary is None else ary
-        DeviceArray(ary).copy_to_device(self)
+        _overwrite(ary, self._memory)
         return ary
     def copy_to_device(self, ary: Any, stream: Any = 0) -> None:
-        "Overwrite with `ary`, of host or device. ValueError if its shape or dtype differs."
-        ary, mine = _on_host(ary), self._memory
-        if (ary.shape, ary.dtype) != (mine.shape, mine.dtype):
-            raise ValueError(f"ary: {ary.shape} {ary.dtype} should be {mine.shape} {mine.dtype}")
-        mine[...] = ary
+        "Overwrite with `ary`, of host or device. ValueError if its shape, dtype or strides differ."
+        if isinstance(ary, DeviceArray): contiguous(ary._memory, "ary")
+        _overwrite(contiguous(self._memory, "self"), _on_host(ary))
 
 # %% ../../nbs/emulator/14_host.ipynb #emulator-14-host-014
 class Stream:
@@ -160,7 +164,8 @@ class _HostMemory:
 class _Device:
     "Part of `Cuda`: streams, events, and what the device says about itself."
     def stream(self): return Stream()
-    default_stream = stream
+    default_stream = legacy_default_stream = per_thread_default_stream = stream
+    def external_stream(self, ptr): return Stream()
     def event(self, timing=True): return Event(timing)
     def event_elapsed_time(self, start, end): return start.elapsed_time(end)
     def synchronize(self): pass

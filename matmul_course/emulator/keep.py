@@ -136,7 +136,8 @@ def compile_for(
     if unit.together: return Compiled(blocks, sites, unit)     # Python calls the generators
     if code: _install(blocks, code)
     elif log_type := watch.log_type if watch else types.int64:
-        blocks.compile((*[types.int64] * 6, types.int64[::1], log_type, *argtypes))
+        given = [types.float32 if kind == types.float16 else kind for kind in argtypes]
+        blocks.compile((*[types.int64] * 6, types.int64[::1], log_type, *given))
         [result] = blocks.overloads.values()
         if not result.library.has_dynamic_globals: keep(key, text, sites, result._reduce())
     return Compiled(blocks, sites, unit)

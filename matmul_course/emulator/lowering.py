@@ -9,11 +9,12 @@ __all__ = ['CONTEXT', 'holds_barrier', 'Lower']
 import ast, builtins, copy, inspect, math, re
 from typing import Any
 import numpy as np
-from numba import prange, types
+from numba import NumbaError, prange
 from .source import (
     DeviceName, Source, assign, bindings, call_of, current_value, expression, holds, is_jitted,
     loaded, parameters, read_source, read_tree, statements, stored, under, visible)
 from .extras import CAPTURED, INSTEAD, NUMERIC, VECTORS
+from .half import FP16
 from .warps import WARP_CALLS
 from .simple import (
     ATOMICS, BLOCK_CALLS, as_numba, device_memory, dtype_text, to_dtype)
@@ -34,8 +35,10 @@ _TEXTS = _GEOMETRY | {
     # threads run in turn, so there is nothing to wait for
     "threadfence()": "None", "threadfence_block()": "None", "threadfence_system()": "None"}
 
+_NUMERIC = NUMERIC | {f"fp16.{name}": f for name, f in FP16.items()}
+
 _BUILTINS = {"range", "len", "abs", "min", "max", "int", "float", "bool", "complex", "round",
-             "pow", "divmod", "print", "zip", "enumerate"}
+             "tuple", "pow", "divmod", "print", "zip", "enumerate"}
 
 # NumPy's functions that Numba has on a GPU
 _UFUNCS = set("""arccos arccosh arcsin arcsinh arctan arctan2 arctanh bitwise_and bitwise_or
@@ -51,8 +54,6 @@ def _refusal(value):
     if isinstance(value, np.ufunc):
         way_out = f"write math.{name}" if hasattr(math, name) else "write it with operators or abs"
         return None if name in _UFUNCS else f"is not for kernels: {way_out}"
-    if value is np.float16 or value is types.float16:
-        return "is not emulated: Numba has no float16 on a CPU; use float32"
     if value is math.gcd or value is prange: return "is not for kernels: write a loop over a range"
     if home.startswith("numpy") and callable(value) and not isinstance(value, type):
         return "is not for kernels: it makes or reduces whole arrays"
@@ -116,7 +117,7 @@ class _Names:
         if path in _LETTERS:
             places = ", ".join(_GEOMETRY[f"{path}.{axis}"] for axis in "xyz")
             return expression(f"_make_vector(_dim3, {places})", node)
-        if path in NUMERIC: return self.bring(node, f"_{path}", NUMERIC[path])
+        if path in _NUMERIC: return self.bring(node, f"_{path}".replace(".", "_"), _NUMERIC[path])
         if path in VECTORS: return self.bring(node, dtype_text(VECTORS[path]), VECTORS[path])
         if path in _METHOD_OF: self.refuse(node, f"cuda.{path} is no value; call it by one name")
         if path is not None: self.refuse(node, f"cuda.{path} is not emulated")
@@ -196,9 +197,10 @@ class _Arrays:
             self.refuse(node, f"alignment={n!r} should be a power of two, at least 8")
         shape, dtype = self.static(given["shape"]), self.static(given["dtype"])
         try: dtype = to_dtype(dtype)
-        except TypeError: self.refuse(node, f"{dtype} is no type of an array's elements")
+        except (TypeError, NumbaError):
+            self.refuse(node, f"{dtype} is no type of an array's elements")
         if dtype.kind == "V": self.unit.env[dtype_text(dtype)] = dtype
-        elif dtype.kind not in "fciub" or dtype == np.float16:
+        elif dtype.kind not in "fciub":
             self.refuse(node, f"an array of {dtype} is not emulated")
         shape = shape if isinstance(shape, tuple) else (shape,)
         if not all(hasattr(n, "__index__") for n in shape):

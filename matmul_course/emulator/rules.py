@@ -57,7 +57,8 @@ for _f in (operator.lshift, operator.ilshift, operator.rshift, operator.irshift)
 # %% ../../nbs/emulator/05a_rules.ipynb #emulator-05a-rules-017
 class _GpuContext(cpu.CPUContext):
     def cast(self, builder, x, before, after):
-        if isinstance(before, types.Float) and isinstance(after, types.Integer):
+        is_wide = isinstance(before, types.Float) and before.bitwidth > 16
+        if is_wide and isinstance(after, types.Integer):
             return _to_integer(builder, x, after.bitwidth, after.signed)
         return super().cast(builder, x, before, after)
     def get_function(self, fn, sig, _firstcall=True):

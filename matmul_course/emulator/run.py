@@ -6,7 +6,7 @@
 __all__ = ['contiguous', 'Kernel', 'as_kernel', 'report', 'on_threads', 'ready', 'launch']
 
 # %% ../../nbs/emulator/13_run.ipynb #emulator-13-run-003
-import math, os, re, threading
+import math, os, threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import suppress
@@ -72,9 +72,8 @@ def _type_of(x, name):
     "Numba's type of an argument. Raises TypeError if it has none, as for '>f4'."
     try: kind = typeof(x)
     except (NumbaError, ValueError) as e: raise TypeError(f"{name}: {e}") from None
-    # a record's field may be one, and its text has the name of each field before its type
-    if not re.search(r"\bfloat16\b(?!\[type=)", str(kind)): return kind
-    raise TypeError(f"{name}: Numba has no float16 on a CPU; use float32")
+    if not isinstance(kind, types.BaseTuple) or types.float16 not in [*kind]: return kind
+    raise TypeError(f"{name}: a float16 in a tuple is not emulated; pass it by itself")
 
 def _copied_apart(args, passed):
     """The arguments as a GPU has them, and pairs of a host array and its copy.
@@ -213,9 +212,10 @@ def _run_blocks(compiled, grid, block, args, shared, watch):
     parts = min(total, 4 * workers) if workers > 1 else 1
     edges = [total * i // parts for i in range(parts + 1)]
     errors = np.zeros((parts, ERROR_SIZE), np.int64)
+    given = [np.float32(a) if isinstance(a, np.float16) else a for a in args]
     log = watch.log(unit, (*args, *unit.captured), errors[0]) if watch else 0
     def run(i):
-        try: compiled.run(edges[i], edges[i + 1], *grid, shared, errors[i], log, *args)
+        try: compiled.run(edges[i], edges[i + 1], *grid, shared, errors[i], log, *given)
         except IndexError:
             if not errors[i, 0]: raise                        # otherwise the record says more
         except ZeroDivisionError as e:

@@ -21,6 +21,7 @@ from matmul_course.emulator.source import (
     BarrierError, DeviceSide, Unsupported, expression, kernel_function, read_source, read_tree,
     swapped)
 from .extras import NUMERIC, VECTORS, CudaVector
+from .half import FP16
 from .warps import WARP_CALLS, take
 
 # %% ../../nbs/emulator/03_simple.ipynb #emulator-03-simple-008
@@ -163,6 +164,7 @@ class SimpleCuda(DeviceSide):
     unwritten = staticmethod(blank)        # Of a dtype: what memory holds before it is written
     threadfence = threadfence_block = threadfence_system = lambda self: None
     const = SimpleNamespace(array_like=lambda a: a)
+    fp16 = SimpleNamespace(**{name: f.py_func for name, f in FP16.items()})
     @property
     def cg(self) -> Any:
         "Raises Unsupported."
