@@ -384,14 +384,13 @@ def test_a_name_for_a_part_of_cuda_inside_a_kernel():
         plus = cuda.atomic.add
         bits = cuda.popc
         size = cuda.blockDim
-        stop = cuda.syncthreads
         plus(o, 0, size.x + bits(3))
-        stop()
+        cuda.syncthreads()
         if cuda.threadIdx.x == 0: o[1] = o[0]
         counts(o[2:])                                   # a kernel may call another one, as a part of itself
-    o = np.zeros(3)
-    kernel[1, 4](o)
-    assert o.tolist() == [24, 24, 3]
+    for run in (launch, launch_simply):
+        run(kernel, 1, 4, o := np.zeros(3))
+        assert o.tolist() == [24, 24, 3]
     @cuda.jit
     def several(o): o[0], o[1] = cuda.atomic.add, cuda.popc
     with pytest.raises(Unsupported, match="cuda.atomic.add is no value; call it by one name"): several[1, 4](o)

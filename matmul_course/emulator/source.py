@@ -180,11 +180,12 @@ def used(fn: FunctionType) -> dict[str, Any]:
 
 # %% ../../nbs/emulator/02_source.ipynb #emulator-02-source-039
 def swapped(fn: FunctionType, cuda: Any, device: Callable) -> dict[str, Any]:
-    "What a function uses, with another `cuda`, and `device(f)` for each device function `f`."
+    "What a function uses, with another `cuda`, and `device(f)` for each function `f` of a GPU."
     def swap(value):
         if is_cuda(value): return cuda
         if isinstance(value, DeviceName): return value.of(cuda)
-        return device(plain(value)) if getattr(value, "device", None) is True else value
+        is_own = is_jitted(value) and getattr(value, "device", None) is not None
+        return device(plain(value)) if is_own else value
     return {name: swap(value) for name, value in used(fn).items()}
 
 def with_cuda(fn: FunctionType, cuda: Any, wrap: Callable = plain) -> FunctionType:
