@@ -59,14 +59,14 @@ for _kind in (types.Float, types.Integer, types.IntegerLiteral, types.Boolean):
 def _is_true(context, builder, sig, args):
     return context.cast(builder, args[0], HALF, types.boolean)
 
-def _compare(f):                     # for `max` and `min`, which ask for it
+def _lower_comparison(f):                     # for `max` and `min`, which ask for it
     def build(context, builder, sig, args):
         wide = [context.cast(builder, x, HALF, types.float32) for x in args]
         return context.get_function(f, types.boolean(types.float32, types.float32))(builder, wide)
     lower_builtin(f, HALF, HALF)(build)
 
-_compare(operator.lt)
-_compare(operator.gt)
+_lower_comparison(operator.lt)
+_lower_comparison(operator.gt)
 
 @lower_constant(HALF)
 def _constant(context, builder, kind, value): return ir.IntType(16)(half_bits(float(value)))
@@ -108,11 +108,11 @@ def _overload_two(f, compute):
     overload(f, target="cpu")(
         lambda a, b: (lambda a, b: compute(a, b)) if _are_half(a, b) else None)
 
-for _name, _f in _OPERATORS.items():
-    _overload_two(getattr(operator, _name), _f)
-    _overload_two(getattr(operator, "i" + _name), _f)
-for _f, _name in {operator.neg: "neg", abs: "abs", math.fabs: "abs"}.items():
-    _overload_one(_f, FP16[f"h{_name}"])
-for _name in "sin cos log log2 log10 exp exp2 tanh sqrt trunc".split():
-    _overload_one(getattr(math, _name), FP16[f"h{_name}"])
+for _symbol, _half_function in _OPERATORS.items():
+    _overload_two(getattr(operator, _symbol), _half_function)
+    _overload_two(getattr(operator, "i" + _symbol), _half_function)
+for _exact_function, _symbol in {operator.neg: "neg", abs: "abs", math.fabs: "abs"}.items():
+    _overload_one(_exact_function, FP16[f"h{_symbol}"])
+for _symbol in "sin cos log log2 log10 exp exp2 tanh sqrt trunc".split():
+    _overload_one(getattr(math, _symbol), FP16[f"h{_symbol}"])
 overload(operator.pos, target="cpu")(lambda a: (lambda a: a) if a == HALF else None)
