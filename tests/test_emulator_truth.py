@@ -272,7 +272,7 @@ REFUSED = [("o[t] = np.exp(f)", "write math.exp"), ("o[t] = np.abs(a[t])", "oper
            ("m[t] += 1", WHOLE), ("x = a > 1", WHOLE), ("x = a.copy()", WHOLE), ("o[t] = a.max()", WHOLE),
            ("x = a.astype(np.float32)", WHOLE),
            ("x = a.ravel()", WHOLE), ("print(a)", WHOLE), ("o[t] = a @ a", "MatMult"), ("a @= m", "MatMult"),
-           ("o[t] = np.float16(f)", "use float32"), ("s = cuda.local.array(4, np.float16)", "float16"),
+           ("s = cuda.local.array(4, np.dtype('S3'))", "S3"),
            ("o[t] = ping(3)", "calls itself"),
            ("x = copies(a)", WHOLE)]
 TAKEN = """o[:] = f; m[0, :] = 2; m[1:, 0:2] = f; x = m.T; o[0] = x[1, 0]; y = m.reshape(16); o[1] = y[5]
