@@ -59,6 +59,16 @@ def test_save_keeps_outputs(tmp_path):
     assert r.returncode == 0 and re.search(r"^ok +a.ipynb: 1 cells, \d+\.\d s$", r.stdout, re.M), r.stdout + r.stderr
     assert json.loads((tmp_path/"a.ipynb").read_text(encoding="utf-8"))["cells"][0]["outputs"][0]["data"]["text/plain"] == ["42"]
 
+def test_a_notebook_survives_where_its_outputs_do_not_fit(tmp_path):
+    "The third cell's outputs would make the file larger than a file may be: nbdev itself leaves an empty one."
+    pytest.importorskip("resource")
+    limit = "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (9000, 9000))"
+    notebook(tmp_path/"a.ipynb", limit, "1", "print(9999 * 'x')")
+    was = (tmp_path/"a.ipynb").read_bytes()
+    r = run("nbdev_test", tmp_path/"a.ipynb", "--save")
+    assert r.returncode == 1 and "File too large" in r.stderr, r.stdout + r.stderr
+    assert (tmp_path/"a.ipynb").read_bytes() == was and [f.name for f in tmp_path.iterdir()] == ["a.ipynb"]
+
 def test_no_notebook_is_a_failure(tmp_path):
     r = run("nbdev_test", tmp_path)
     assert r.returncode == 1 and "nothing was tested" in r.stderr

@@ -2,12 +2,14 @@
 import errno, gzip, io, json, os, pickle, struct, subprocess, sys, threading, time
 from hashlib import sha1
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-import pooch, pytest, torch
+import pytest, torch
 from matmul_course.tools import data
 
 def known(content):
     "The size and the hash that `_published` is to expect."
     return dict(size=len(content), git_sha1=sha1(b"blob %d\0" % len(content) + content).hexdigest())
+
+def read(path, **known): return data._from_pickle(data._published(path, **known))
 
 # ---------------------------------------------------------------- a path
 
@@ -40,7 +42,7 @@ def stand_in(tmp_path, packed):
     return path
 
 def test_a_file_that_python_2_wrote_is_read(stand_in):
-    got = data._from_pickle(stand_in, **known(stand_in.read_bytes()))
+    got = read(stand_in, **known(stand_in.read_bytes()))
     own = data.load_mnist()
     assert all(map(torch.equal, got, own)) and [t.dtype for t in got] == [t.dtype for t in own]
     got.x_train[0, 0] = 1                                                    # it can be written to, as the bundled one can
@@ -52,9 +54,9 @@ def test_nothing_is_unpickled_before_the_hash_is_right(stand_in, monkeypatch):
     right = known(content)
     for n in (0, 99, len(content) // 2, len(content) - 1):                   # one bit, anywhere
         stand_in.write_bytes(content[:n] + bytes([content[n] ^ 1]) + content[n + 1:])
-        with pytest.raises(ValueError, match="^source: .*mnist.pkl.gz is not the published"): data._from_pickle(stand_in, **right)
+        with pytest.raises(ValueError, match="^source: .*mnist.pkl.gz is not the published"): read(stand_in, **right)
     stand_in.write_bytes(content)
-    with pytest.raises(AssertionError, match="unpickled"): data._from_pickle(stand_in, **right)
+    with pytest.raises(AssertionError, match="unpickled"): read(stand_in, **right)
 
 class Runs:
     def __init__(self, *what): self.what = what
@@ -67,7 +69,7 @@ def test_a_pickle_gets_no_function_even_with_the_right_hash(raw, tmp_path):
     path = tmp_path/"mnist.pkl.gz"
     path.write_bytes(gzip.compress(raw))
     with pytest.raises((pickle.UnpicklingError, ValueError), match="has no place in|persistent id|unregistered extension"):
-        data._from_pickle(path, **known(path.read_bytes()))
+        read(path, **known(path.read_bytes()))
 
 ASK = ("import os, sys; from matmul_course.tools.data import load_mnist\n"
        "def ask(path):\n"
@@ -146,35 +148,37 @@ def download(url): return data._download(url, timeout=.5, **known(GOOD))
 def left(folder): return {p.name for p in folder.iterdir()}
 
 def test_it_arrives_once_and_is_kept(server, folder):
-    for _ in range(2): assert download(f"{server.url}/good").read_bytes() == GOOD
+    for _ in range(2): assert download(f"{server.url}/good") == GOOD
     assert server.asked == ["good"] and left(folder) == {"mnist.pkl.gz"}
 
 @pytest.mark.parametrize("path", ["404", "truncated", "slow", "loop", "corrupt"])
 def test_what_cannot_be_had_is_said_and_nothing_is_left(server, folder, path):
     with pytest.raises(OSError, match=f"^source: .*mnist.pkl.gz cannot be fetched from http.*{path}.*needs no network"):
         download(f"{server.url}/{path}")
-    assert not left(folder)
+    assert not folder.exists()
 
 def test_nobody_there(folder):
     with pytest.raises(OSError, match="cannot be fetched"): download("http://127.0.0.1:9/x")
-    assert not left(folder)
+    assert not folder.exists()
 
 def test_a_damaged_file_of_before_is_fetched_anew(server, folder):
     folder.mkdir()
     (folder/"mnist.pkl.gz").write_bytes(GOOD[:-1] + b"x")
-    assert download(f"{server.url}/good").read_bytes() == GOOD and server.asked == ["good"]
+    assert download(f"{server.url}/good") == GOOD == (folder/"mnist.pkl.gz").read_bytes() and server.asked == ["good"]
 
-def test_a_full_disk_leaves_nothing(server, folder, monkeypatch):
-    class Full(pooch.HTTPDownloader):
-        def __call__(self, url, output_file, *a, **kw):
-            with open(output_file, "wb") as f: f.write(b"half")
-            raise OSError(errno.ENOSPC, "No space left on device")
-    monkeypatch.setattr(pooch, "HTTPDownloader", Full)
-    with pytest.raises(OSError, match="No space left"): download(f"{server.url}/good")
-    assert not left(folder)
+def full(*args): raise OSError(errno.ENOSPC, "No space left on device")
+
+def test_where_nothing_can_be_written_it_is_read_all_the_same(server, folder, monkeypatch):
+    "A full disk, a folder of that name, a file in the folder's place."
+    monkeypatch.setattr(os, "fsync", full)
+    assert download(f"{server.url}/good") == GOOD and not left(folder)
+    (folder/"mnist.pkl.gz").mkdir()
+    assert download(f"{server.url}/good") == GOOD and left(folder) == {"mnist.pkl.gz"}
+    monkeypatch.setenv("MATMUL_COURSE_DATA", __file__)
+    assert download(f"{server.url}/good") == GOOD and server.asked == 3 * ["good"]
 
 START = ("import json, sys; from matmul_course.tools import data\n"
-         "print(data._download(sys.argv[1], **json.loads(sys.argv[2])).stat().st_size)")
+         "print(len(data._download(sys.argv[1], **json.loads(sys.argv[2]))))")
 def start(url):
     words = [sys.executable, "-c", START, url, json.dumps(known(GOOD))]
     return subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
@@ -189,9 +193,9 @@ def test_killed_half_way(server, folder):
     while not server.asked: time.sleep(.05)
     time.sleep(.5)
     p.kill(); p.communicate()
-    assert not (folder/"mnist.pkl.gz").exists()
-    assert download(f"{server.url}/good").read_bytes() == GOOD
+    assert not folder.exists()
+    assert download(f"{server.url}/good") == GOOD
 
 def test_a_download_is_read_as_a_path_is(stand_in, monkeypatch):
-    monkeypatch.setattr(data, "_download", lambda: stand_in)
-    with pytest.raises(ValueError, match="^source: .*is not the published"): data.load_mnist("download")
+    monkeypatch.setattr(data, "_download", lambda: stand_in.read_bytes())
+    assert all(map(torch.equal, data.load_mnist("download"), data.load_mnist()))

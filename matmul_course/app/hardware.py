@@ -291,8 +291,9 @@ def hardware(
     ours = {d.name: d.version for d in distributions() if d.name in ("matmul_course", "numba-cuda")}
     result = dict(card=facts, gpu=gpu and asdict(gpu), versions=this_machine().versions | ours,
                   notes=notes, kernels=rows)
+    print(facts["name"], _table(rows), *notes, sep="\n")   # the disk may be full
     write_whole(out, json.dumps(result, indent=1).encode())
-    print(facts["name"], _table(rows), *notes, f"Written to {out}.", sep="\n")
+    print(f"Written to {out}.")
 
 # %% ../../nbs/app/hardware.ipynb #app-hardware-044
 def of_card(path: str | Path, product: str = "1024x1024x1024") -> Figure:

@@ -7,6 +7,7 @@ __all__ = ['Mnist', 'load_mnist', 'linear_layer']
 
 # %% ../../nbs/tools/data.ipynb #tools-data-003
 import gzip, io, os, pickle
+from contextlib import suppress
 from hashlib import sha1, sha256
 from importlib.resources import files
 from pathlib import Path
@@ -14,6 +15,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from .arguments import as_whole
+from .files import write_whole
 
 # %% ../../nbs/tools/data.ipynb #tools-data-007
 class Mnist(NamedTuple):
@@ -65,9 +67,13 @@ def _published(
         data = path.read_bytes() if right_size else b""
     except (OSError, ValueError) as e:
         raise ValueError(f"source: {path} cannot be read: {e}") from e
+    return _checked(data, path, size, git_sha1)
+
+def _checked(data: bytes, origin: Path | str, size=_SIZE, git_sha1=_GIT_SHA1) -> bytes:
+    "`data` itself. ValueError, which says where it comes from, unless it is the published file."
     named = b"blob %d\0" % len(data) + data
     if sha1(named, usedforsecurity=False).hexdigest() == git_sha1: return data
-    raise ValueError(f"source: {path} is not the published mnist.pkl.gz, a file of {size:,} bytes")
+    raise ValueError(f"source: {origin} is not the published mnist.pkl.gz, {size:,} bytes")
 
 # %% ../../nbs/tools/data.ipynb #tools-data-039
 class _ArraysOnly(pickle.Unpickler):
@@ -79,11 +85,10 @@ class _ArraysOnly(pickle.Unpickler):
         raise pickle.UnpicklingError(f"{module}.{name} has no place in mnist.pkl.gz")
 
 def _from_pickle(
-    path: Path, # mnist.pkl.gz
-    **known,    # Size and hash of the published file, as for `_published`
+    data: bytes, # Of mnist.pkl.gz, whose hash was found right
 ) -> Mnist:
-    "The digits in the published file. Errors as for `_published`."
-    with gzip.open(io.BytesIO(_published(path, **known))) as f:
+    "The digits in the published file."
+    with gzip.open(io.BytesIO(data)) as f:
         train, valid, _ = _ArraysOnly(f, encoding="latin1").load()
     kinds = np.float32, np.int64, np.float32, np.int64
     arrays = (np.asarray(x, kind) for x, kind in zip((*train, *valid), kinds))
@@ -94,23 +99,22 @@ def _download(
     url: str = _URL,     # Of mnist.pkl.gz
     timeout: float = 30, # Seconds without a byte
     **known,             # Size and hash of the published file, as for `_published`
-) -> Path: # the file, which is the published one
-    """Fetch the file unless it is there, into MATMUL_COURSE_DATA or the user's folder for caches.
+) -> bytes: # the content of the published file
+    """Fetch the file unless it is there; keep it in MATMUL_COURSE_DATA or the folder for caches.
 
     OSError, naming the file and the address, where it cannot be had."""
     import pooch
     folder = os.environ.get("MATMUL_COURSE_DATA") or pooch.os_cache("matmul_course")/"data"
-    file = Path(folder)/"mnist.pkl.gz"
-    def fetch(url, part, _):
-        pooch.HTTPDownloader(progressbar=True, timeout=timeout)(url, part, None)
-        _published(Path(part), **known)
+    file, got = Path(folder)/"mnist.pkl.gz", io.BytesIO()
+    with suppress(ValueError): return _published(file, **known)
     try:
-        if file.exists(): _published(file, **known)
-    except ValueError: file.unlink()
-    try: return Path(pooch.retrieve(url, None, file.name, file.parent, downloader=fetch))
+        pooch.HTTPDownloader(progressbar=True, timeout=timeout)(url, got, None)
+        data = _checked(got.getvalue(), url, **known)
     except (OSError, ValueError) as e:
         raise OSError(f"source: {file} cannot be fetched from {url}: {e}. "
                       "`load_mnist()` needs no network") from e
+    with suppress(OSError): write_whole(file, data)
+    return data
 
 # %% ../../nbs/tools/data.ipynb #tools-data-015
 def load_mnist(
@@ -121,10 +125,11 @@ def load_mnist(
     "bundled" reads the package's own copy; only "download" uses a network. ValueError, naming
     the file, where it is not there, is damaged or is not the published one; OSError where a
     download fails; TypeError for a source that is neither a word nor a path."""
-    if not isinstance(source, (str, os.PathLike)):
-        raise TypeError(f'source: {source!r} should be "bundled", "download" or a path')
+    try: path = Path(source)
+    except TypeError:
+        raise TypeError(f'source: {source!r} should be "bundled", "download" or a path') from None
     if source == "bundled": return _bundled()
-    return _from_pickle(_download() if source == "download" else Path(source))
+    return _from_pickle(_download() if source == "download" else _published(path))
 
 # %% ../../nbs/tools/data.ipynb #tools-data-033
 def linear_layer(
@@ -135,4 +140,5 @@ def linear_layer(
     Torch's own random state is left alone. TypeError unless `seed` is an integer."""
     seed = as_whole("seed", seed, -2**63, 2**64 - 1)           # what torch takes
     generator = torch.Generator().manual_seed(seed)
-    return torch.randn(784, 10, generator=generator), torch.zeros(10)
+    kind = dict(dtype=torch.float32, device="cpu")               # whatever torch's defaults are
+    return torch.randn(784, 10, generator=generator, **kind), torch.zeros(10, **kind)

@@ -6,13 +6,14 @@
 __all__ = ['write_whole']
 
 # %% ../../nbs/tools/files.ipynb #tools-files-003
-import os, threading
+import os, secrets, time
 from contextlib import suppress
+from glob import escape
 from pathlib import Path
 
 # %% ../../nbs/tools/files.ipynb #tools-files-005
 def write_whole(
-    path: Path,                  # The file; its folder is made if it is not there
+    path: str | Path,            # The file; its folder is made if it is not there
     data: bytes,                 # All of its content
     mtime: float | None = None,  # Time of modification, seconds since 1970; now unless given
     mode: int = 0o666,           # Who may read and write it, less what the umask takes away
@@ -22,7 +23,8 @@ def write_whole(
     OSError where it cannot be written; the old file, if there was one, is then untouched."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f"{path.name}.{os.getpid()}.{threading.get_ident()}.part")
+    _remove_leftovers(path)
+    part = path.with_name(f"{path.name}.{secrets.token_hex(8)}.part")
     try:
         with open(part, "xb", opener=lambda name, flags: os.open(name, flags, mode)) as f:
             f.write(data)
@@ -32,3 +34,9 @@ def write_whole(
         os.replace(part, path)
     finally:
         with suppress(OSError): part.unlink()
+
+def _remove_leftovers(path: Path) -> None:
+    "Remove what processes left beside `path` that were killed while they wrote, over an hour ago."
+    for old in path.parent.glob(f"{escape(path.name)}.{16 * '[0-9a-f]'}.part"):
+        with suppress(OSError):                # ctime: `mtime` may be any time of the caller's
+            if old.stat().st_ctime < time.time() - 3600: old.unlink()
