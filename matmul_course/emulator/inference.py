@@ -15,7 +15,7 @@ from numba.core import ir
 from numba.core import compiler as numba_compiler, typed_passes
 from numba.core.errors import TypingError
 from numba.core.registry import cpu_target
-from .source import bindings, parameters, remember, stored, under
+from .source import bindings, parameters, plain, remember, stored, under
 from .extras import VECTORS, CudaVector, make_vector
 from .warps import ballot, take
 from .simple import ATOMICS
@@ -25,7 +25,7 @@ from .rules import by_rules, inner_jit
 
 # %% ../../nbs/emulator/06_inference.ipynb #emulator-06-inference-009
 _slots = inner_jit(lambda value: np.full(1, value))     # an array of what lanes leave for others
-_ATOMICS = {f"_atomic_{n}": inner_jit(f.py_func) for n, f in ATOMICS.items()}
+_ATOMICS = {f"_atomic_{n}": inner_jit(plain(f)) for n, f in ATOMICS.items()}
 
 def names_of(unit: Unit) -> dict[str, Any]:
     "What a lowered kernel may read: the globals that it brought along, NumPy, types, atomics."
