@@ -31,6 +31,7 @@ def matmul_cuda(
 ) -> np.ndarray: # Product, (M, N)
     "`a @ b` on the GPU, one thread for each entry. ValueError where the shapes do not fit."
     (M, K), N = a.shape, b.shape[1]
+    if N > 65535 * 16: raise ValueError(f"b: {N:,} columns take more blocks than a grid has")
     if 0 in (M, K, N): return np.zeros((M, N), a.dtype)    # nothing to launch
     c = cuda.device_array((M, N), a.dtype)
     matmul_kernel[(ceil_div(M, 16), ceil_div(N, 16)), (16, 16)](*map(_to_device, (a, b)), c)

@@ -1,8 +1,10 @@
 "What every rung promises: containers, dtypes, shapes, refusals."
 import math
 import numpy as np, pytest, torch
+from torch._subclasses.fake_tensor import FakeTensorMode
 from matmul_course.tools.checks import HARD_SHAPES, check_matmul
-from matmul_course.app.ladder import rungs
+from matmul_course.tools.data import linear_layer
+from matmul_course.app.ladder import race, rungs, workload
 
 RUNGS = rungs()
 every = pytest.mark.parametrize("name", RUNGS)
@@ -69,3 +71,52 @@ def test_odd_layouts(name):
     np.testing.assert_array_equal(RUNGS[name](a[::2, ::-2], b[::-2]), a[::2, ::-2].astype(np.float64) @ b[::-2])
     grad = torch.from_numpy(a.copy()).requires_grad_()
     np.testing.assert_array_equal(RUNGS[name](grad, torch.from_numpy(b)).detach(), want)
+
+class Refuses(torch.Tensor):
+    "Has a say in every function of torch's, as tensors with units or with a mask do."
+    @classmethod
+    def __torch_function__(cls, *args, **kw): raise RuntimeError("torch is refused")
+
+class Units(np.ndarray):
+    "The same for NumPy's operators."
+    def __array_ufunc__(self, *args, **kw): raise RuntimeError("NumPy is refused")
+
+@every
+def test_what_gives_operators_a_meaning_of_its_own_is_refused_by_name(name):
+    a, b = pair((2, 3), (3, 2), "torch")
+    odd = [lambda x: x.as_subclass(Refuses), lambda x: x.numpy().view(Units), FakeTensorMode().from_tensor,
+           lambda x: torch.nn.parameter.UninitializedParameter()]
+    for make in odd:
+        for x, y, says in ((make(a), b, "^a: "), (a, make(b), "^b: ")):
+            with pytest.raises(TypeError, match=says): RUNGS[name](x, y)
+
+@every
+def test_a_tensor_of_inference_beside_one_with_a_gradient(name):
+    a, b = pair((2, 3), (3, 2), "torch")
+    with torch.inference_mode(): fixed = b.clone()
+    c = RUNGS[name](a.requires_grad_(), fixed)
+    c.sum().backward()
+    assert torch.equal(c.detach(), a.detach() @ b) and torch.equal(a.grad, b.sum(1).expand(2, 3))
+
+@every
+def test_autocast_rounds_no_operand(name):
+    a, b = (x + 1 / 1024 for x in pair((2, 3), (3, 2), "torch"))
+    want = RUNGS[name](a, b)
+    with torch.autocast("cpu"): assert torch.equal(RUNGS[name](a, b), want)
+
+def test_torchs_settings_change_neither_operands_nor_races():
+    def made(): return *linear_layer(), *workload(2, 3, 4)
+    was = made()
+    torch.set_default_dtype(torch.float64)
+    try: now = made()
+    finally: torch.set_default_dtype(torch.float32)
+    assert all(x.dtype == y.dtype and torch.equal(x, y) for x, y in zip(was, now))
+    with torch.autocast("cpu"): assert race(*was[2:], ["torch", "einsum"], seconds=.01)["torch"].timing.median > 0
+
+@pytest.mark.parametrize("name", [n for n, r in RUNGS.items() if not r.max_flop])
+def test_more_rows_or_columns_than_a_grid_covers(name):
+    "65,535 blocks along y, with up to 64 rows or columns each. Where they do not suffice, the operand is named."
+    for M, N in ((2**22 + 1, 1), (1, 2**22 + 1)):
+        try: c = RUNGS[name](*pair((M, 1), (1, N)))
+        except ValueError as e: assert str(e).startswith("a: " if M > 1 else "b: ") and RUNGS[name].device == "cuda"
+        else: assert c.shape == (M, N) and not c.any()

@@ -21,9 +21,12 @@ def launch_product(
 ) -> np.ndarray: # Product, (M, N)
     """`a @ b` by one launch of `kernel`, copies there and back included.
 
-    Nothing is launched where a size is zero. ValueError where the shapes do not fit."""
+    Nothing is launched where a size is zero. ValueError where the shapes do not fit, and where a
+    has more rows than the 65,535 blocks cover that a grid may have along y."""
     M, K, N = matmul_shape(a, b)
     if 0 in (M, K, N): return np.zeros((M, N), a.dtype)
+    if M > (most := 65535 * per_block[1]):
+        raise ValueError(f"a: has {M:,} rows; a grid of such blocks covers {most:,}")
     a, b = (cuda.to_device(np.ascontiguousarray(x)) for x in (a, b))
     c = cuda.device_array((M, N), a.dtype)
     columns, rows = per_block

@@ -7,9 +7,10 @@ __all__ = ['Matmul', 'FORMATS', 'HARD_SHAPES', 'matmul_shape', 'common_kind', 'a
            'error_bound', 'check_matmul']
 
 # %% ../../nbs/tools/checks.ipynb #tools-checks-003
+import sys
 from collections.abc import Callable, Sequence
 from fractions import Fraction
-from functools import lru_cache, wraps
+from functools import lru_cache, partial, wraps
 from typing import Any, TypeVar
 from weakref import WeakKeyDictionary
 import numpy as np
@@ -42,25 +43,31 @@ def _kind_of(name: str, x: object) -> str:
 
     It raises TypeError for anything else."""
     if type(x) is np.ndarray: return "numpy"
-    empty = getattr(x, "is_meta", False) or getattr(x, "is_nested", False)
-    layout = getattr(x, "layout", None)
-    found = _kind_of_type(type(x), layout, empty)  # type: ignore[arg-type]
-    if found: return found
+    kind = _kind_of_type(type(x))
+    if kind == "numpy" or kind and _has_numbers(x): return kind
     raise TypeError(f"{name}: {type(x).__name__} should be a NumPy array "
                     "or a dense torch tensor")
 
 @lru_cache
-def _kind_of_type(container: type, layout: Any, empty: bool) -> str | None:
-    """The same for a type, a tensor's layout, and whether it is no matrix inside; or None.
+def _kind_of_type(container: type) -> str | None:
+    """The same for a type, or None.
 
-    A tensor on torch's device "meta" has no numbers, and a nested one no shape. An `np.matrix` is
-    neither container, because its `*` is a product; nor is what masks some of its numbers."""
+    An `np.matrix` is neither container, because its `*` is a product; nor is what masks some of its
+    numbers, or gives NumPy's or torch's functions a meaning of its own, such as a unit."""
     if issubclass(container, (np.matrix, np.ma.MaskedArray)): return None
-    if container.__name__ == "MaskedTensor": return None
-    if issubclass(container, np.ndarray): return "numpy"
-    from_torch = any(t.__module__.partition(".")[0] == "torch" for t in container.__mro__)
-    dense = str(layout) == "torch.strided" and not empty
-    return "torch" if from_torch and dense else None
+    if issubclass(container, np.ndarray):
+        return "numpy" if container.__array_ufunc__ is np.ndarray.__array_ufunc__ else None
+    torch: Any = sys.modules.get("torch")
+    if not torch or not issubclass(container, torch.Tensor): return None
+    if container.__name__ == "DTensor": return "torch"            # of `matmul_sharded`
+    function = getattr(container.__torch_function__, "__func__", container.__torch_function__)
+    usual = torch.Tensor.__torch_function__.__func__, torch.nn.Parameter.__torch_function__
+    same = container.__torch_dispatch__ == torch.Tensor.__torch_dispatch__
+    return "torch" if same and function in usual else None
+
+def _has_numbers(x: Any) -> bool:
+    "Is a tensor a dense one? On the device \"meta\" it has no numbers, and a nested one no shape."
+    return x.layout is sys.modules["torch"].strided and not (x.is_meta or x.is_nested)
 
 @lru_cache
 def _dtype_name(dtype: Any) -> str: return str(dtype).removeprefix("torch.")
@@ -86,16 +93,19 @@ def common_kind(
 
 # %% ../../nbs/tools/checks.ipynb #tools-checks-015
 def as_kind(
-    x: Any,    # A NumPy array or a torch tensor
-    kind: str, # "numpy" or "torch"
+    x: Any,          # A NumPy array or a torch tensor
+    kind: str,       # "numpy" or "torch"
+    name: str = "x", # Of the argument, for the message
 ) -> Any:
     """`x` itself, or the other container around the same memory.
 
     A copy is made only where torch cannot describe the array's memory, or would warn of it. It
-    raises TypeError where `x` is neither container."""
-    if _kind_of("x", x) == kind: return x
-    if kind == "numpy": return x.detach().resolve_neg().numpy()
+    raises TypeError where `x` is neither container, or torch does not give its numbers away."""
+    if _kind_of(name, x) == kind: return x
     import torch
+    if kind == "numpy":
+        try: return x.detach().resolve_neg().numpy()
+        except RuntimeError as e: raise TypeError(f"{name}: torch gives no array of it: {e}") from e
     return torch.from_numpy(x if _torch_can_view(x) else np.array(x, order="C"))
 
 def _torch_can_view(x: np.ndarray) -> bool:
@@ -123,17 +133,25 @@ def operands(
     itself raises ValueError for another `kind`."""
     one_of("kind", kind, ("numpy", "torch"))
     def decorate(fn):
+        run = partial(_in_full, fn) if kind == "torch" else fn
         @wraps(fn)
         def served(a, b):
             own = common_kind(a, b)
             matmul_shape(a, b)
-            if own == kind: return fn(a, b)
             if own == "torch" and (a.requires_grad or b.requires_grad):
-                return _with_gradient().apply(served, a, b)
-            return as_kind(fn(as_kind(a, kind), as_kind(b, kind)), own)
+                a, b = (x.clone() if x.is_inference() else x for x in (a, b)) # for autograd
+                if kind == "numpy": return _with_gradient().apply(served, a, b)
+            if own == kind: return run(a, b)
+            return as_kind(run(as_kind(a, kind, "a"), as_kind(b, kind, "b")), own)
         _UNCHECKED[served] = fn
         return served
     return decorate
+
+def _in_full(fn: Callable[..., Any], a: Any, b: Any) -> Any:
+    "`fn(a, b)` of two tensors, whose operators round no operand as `torch.autocast` has them do."
+    torch, device = sys.modules["torch"], a.device.type
+    if not torch.is_autocast_enabled(device): return fn(a, b)
+    with torch.autocast(device, enabled=False): return fn(a, b)
 
 @lru_cache
 def _with_gradient() -> Any:
