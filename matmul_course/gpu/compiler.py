@@ -6,9 +6,10 @@
 __all__ = ['COMPILER', 'ARCHITECTURES', 'installed', 'ptx_opcodes', 'Loop', 'CompiledKernel', 'compile_kernel']
 
 # %% ../../nbs/gpu/compiler.ipynb #gpu-compiler-003
-import re, subprocess
+import os, re, subprocess
 from collections import Counter
 from collections.abc import Callable, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.util import find_spec
 from itertools import groupby
@@ -52,15 +53,26 @@ def _assemble(ptx, arch):
     linker = Linker(ObjectCode.from_ptx(ptx.encode()), options=options)
     return linker.link("cubin").code, linker.get_info_log()
 
+@contextmanager
+def _file_with(content):
+    "The path of a file, which on Linux is in memory: the disk may be full."
+    if hasattr(os, "memfd_create"):
+        with open(os.memfd_create("kernel.cubin"), "wb", 0) as file:
+            file.write(content)
+            yield f"/proc/{os.getpid()}/fd/{file.fileno()}"
+        return
+    with TemporaryDirectory() as folder:
+        path = Path(folder)/"kernel.cubin"
+        path.write_bytes(content)
+        yield str(path)
+
 def _disassemble(cubin):
     "What nvdisasm says of a cubin."
     from cuda.pathfinder import find_nvidia_binary_utility
     tool = find_nvidia_binary_utility("nvdisasm")
     if not tool: raise RuntimeError(_NO_COMPILER.format("nvdisasm"))
-    with TemporaryDirectory() as folder:
-        file = Path(folder) / "kernel.cubin"
-        file.write_bytes(cubin)
-        command = [tool, "-c", str(file)]
+    with _file_with(cubin) as path:
+        command = [tool, "-c", path]
         return subprocess.run(command, capture_output=True, text=True, check=True).stdout
 
 # a line with an instruction, whose name is the group; behind a condition, if there is one
