@@ -38,18 +38,18 @@ def _shape_of(name: str, x: Any) -> tuple[int, ...]:
                     "pass a NumPy array or a torch tensor")
 
 # %% ../../nbs/tools/checks.ipynb #tools-checks-012
-def _kind_of(name: str, x: object) -> str:
+def _kind_of(name: str, x: Any) -> str:
     """The container of the argument `name`, which is `x`: "numpy" or "torch".
 
     It raises TypeError for anything else."""
     if type(x) is np.ndarray: return "numpy"
-    kind = _kind_of_type(type(x))
+    kind = _kind_of_type(type(x))  # type: ignore[arg-type]
     if kind == "numpy" or kind and _has_numbers(x): return kind
     raise TypeError(f"{name}: {type(x).__name__} should be a NumPy array "
                     "or a dense torch tensor")
 
 @lru_cache
-def _kind_of_type(container: type) -> str | None:
+def _kind_of_type(container: Any) -> str | None:
     """The same for a type, or None.
 
     An `np.matrix` is neither container, because its `*` is a product; nor is what masks some of its

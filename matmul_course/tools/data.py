@@ -11,7 +11,7 @@ from contextlib import suppress
 from hashlib import sha1, sha256
 from importlib.resources import files
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 import numpy as np
 import torch
 from .arguments import as_whole
@@ -140,5 +140,5 @@ def linear_layer(
     Torch's own random state is left alone. TypeError unless `seed` is an integer."""
     seed = as_whole("seed", seed, -2**63, 2**64 - 1)           # what torch takes
     generator = torch.Generator().manual_seed(seed)
-    kind = dict(dtype=torch.float32, device="cpu")               # whatever torch's defaults are
+    kind: Any = dict(dtype=torch.float32, device="cpu")          # whatever torch's defaults are
     return torch.randn(784, 10, generator=generator, **kind), torch.zeros(10, **kind)
