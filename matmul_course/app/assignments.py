@@ -51,7 +51,7 @@ def _graded(name: str, points: float) -> Any:
     marks = dict(schema_version=3, grade=True, solution=False, locked=True, task=False,
                  grade_id=name, points=points)
     text = f"verdict = {name}.check(answer)\nassert verdict, verdict.text"
-    return new_code_cell(text, metadata=dict(nbgrader=marks))
+    return new_code_cell(text, id=name, metadata=dict(nbgrader=marks))
 
 def _assignment(lesson: Any, name: str) -> Any:
     """A lesson as nbgrader wants it, with the points of each exercise.
@@ -62,9 +62,9 @@ def _assignment(lesson: Any, name: str) -> Any:
     title = [c for c in lesson.cells if c.source.startswith("# ")][:1]
     imports = _imported(lesson.cells, stubs, f"matmul_course.{name}")
     exercises = import_module(f"matmul_course.solutions.{name}")
-    kept = [*title, new_code_cell(imports)]
+    kept = [*title, new_code_cell(imports, id="imports")]
     for cell in stubs:
-        kept.append(new_code_cell(cell.source))
+        kept.append(new_code_cell(cell.source, id=cell.id))
         if asked := _checks(cell): kept.append(_graded(asked, getattr(exercises, asked).points))
     return new_notebook(cells=kept, metadata=lesson.metadata)
 
@@ -81,16 +81,17 @@ def assign_course(
     """Write the exercises of each lesson as an assignment for nbgrader, with its configuration.
 
     They stand in `source/NN_name/NN_name.ipynb`. NotADirectoryError where `to` is a file,
-    ValueError where a file is no notebook, FileExistsError where an assignment is there already:
-    it may have been edited."""
+    ValueError where a file is no notebook, FileExistsError where an assignment is there
+    and is another one: it may have been edited."""
     if to.is_file(): raise NotADirectoryError(f"{to} is a file; give a folder")
     made = {}
     for file in sorted(source.glob("[0-9][0-9]_*.ipynb")):
         page = _assignment(read_notebook(file), file.stem[3:])
-        if page: made[to/"source"/file.stem/file.name] = page
-    for file in made:
-        if file.exists(): raise FileExistsError(f"{file} is there; give another folder")
-    for file, page in made.items(): write_whole(file, nbformat.writes(page).encode())
+        if page: made[to/"source"/file.stem/file.name] = nbformat.writes(page).encode()
+    for file, page in made.items():
+        if file.exists() and file.read_bytes() != page:
+            raise FileExistsError(f"{file} is there; give another folder")
+    for file, page in made.items(): write_whole(file, page)
     if not (to/"nbgrader_config.py").exists():
         write_whole(to/"nbgrader_config.py", _CONFIG.encode())
     return [*made]

@@ -7,7 +7,7 @@ __all__ = ['notebooks', 'lab', 'copy_course', 'main', 'nbdev_test', 'readme', 'w
            'nbdev_prepare']
 
 # %% ../../nbs/app/commands.ipynb #app-commands-003
-import inspect, math, os, re, shutil, sys, threading, time
+import inspect, math, os, re, sys, threading, time
 from argparse import ArgumentParser
 from contextlib import contextmanager, suppress
 from importlib.resources import files
@@ -19,7 +19,7 @@ from typing import Any
 from fastcore.script import anno_parser
 from .doctor import doctor, install_line
 from ..tools.arguments import as_whole
-from ..tools.files import write_whole
+from ..tools.files import write_notebook, write_whole
 
 # %% ../../nbs/app/commands.ipynb #app-commands-007
 def _package() -> Path: return Path(str(files("matmul_course"))).resolve()
@@ -272,7 +272,8 @@ def _end_with_parent():
 def _run_notebook(notebook: str, options: dict) -> None:
     "Run a notebook, and end this process: with 0 where it passed and no error was only printed."
     from execnb.shell import CaptureShell
-    from nbdev.test import test_nb
+    from nbdev import test
+    test.write_nb = write_notebook
     os.environ["MATMUL_COURSE_PREDICTIONS"] = "off"      # these guesses are no reader's
     if not options["save"]: os.environ["MATMUL_COURSE_TIMES"] = "unread"
     threading.Thread(target=_end_with_parent, daemon=True).start()
@@ -280,7 +281,7 @@ def _run_notebook(notebook: str, options: dict) -> None:
     _note_calls(threading, "excepthook", "a thread", lost)
     _note_calls(sys, "unraisablehook", "__del__", lost)
     _note_calls(CaptureShell, "showtraceback", "a display or a magic", lost)
-    passed = test_nb(notebook, **options)[0]
+    passed = test.test_nb(notebook, **options)[0]
     if lost: print(f"{notebook}: errors that no cell raised, in {lost}", file=sys.stderr)
     sys.exit(0 if passed and not lost else 1)
 
@@ -415,9 +416,9 @@ def write_readme() -> None:
     FileNotFoundError where there are no notebooks."""
     nbs = notebooks()
     text, pictures = readme(nbs/"index.ipynb")
-    shutil.rmtree(nbs/"images", ignore_errors=True)
     for name, svg in pictures.items(): write_whole(nbs/"images"/name, svg.encode())
     write_whole(nbs.parent/"README.md", text.encode())
+    for f in [f for f in (nbs/"images").glob("*") if f.name not in pictures]: f.unlink()
 
 # %% ../../nbs/app/commands.ipynb #app-commands-058
 @_with_extra("dev")
@@ -429,8 +430,9 @@ def nbdev_export() -> None:
 @_with_extra("dev")
 def nbdev_clean() -> None:
     "The command `nbdev_clean`: take out of the notebooks what changes from run to run."
-    from nbdev.clean import nbdev_clean as clean
-    clean()
+    from nbdev import clean
+    clean.write_nb = write_notebook
+    clean.nbdev_clean()
 
 def _prepare() -> None:
     "Export, test, clean, and write README.md."

@@ -172,6 +172,7 @@ def race(
     It raises ValueError for a name that is no rung, for emulated rungs beside a processor's, for
     shapes that do not fit and for a product that is empty or not finite, TypeError or ValueError
     for threads that cannot be set, and AssertionError for a rung that is wrong."""
+    import torch
     shape = matmul_shape(a, b)
     common_kind(a, b)
     as_real("seconds", seconds, 0)
@@ -180,7 +181,7 @@ def race(
     exact, bound = to_numpy(a).astype(np.float64) @ to_numpy(b), error_bound(a, b)
     if to_numpy(a).dtype == np.float64: bound = 2 * bound    # the product above is rounded too
     if not np.isfinite(exact).all(): raise ValueError("a @ b: the product is not finite")
-    with thread_pools.threads(threads):
+    with thread_pools.threads(threads), torch.autocast("cpu", enabled=False):
         watches = [_enter(r, a, b, exact, bound) for r in contenders]
         timed = zip(contenders, watches, _take_turns(watches, seconds))
     results = [_result(*each, shape) for each in timed]
@@ -326,4 +327,5 @@ def workload(
     for name, size in dict(M=M, K=K, N=N).items(): as_whole(name, size, 1, 2**31)
     if (K, N) == (784, 10) and M <= 50_000: return load_mnist().x_train[:M], linear_layer()[0]
     numbers = torch.Generator().manual_seed(0)
-    return torch.randn(M, K, generator=numbers), torch.randn(K, N, generator=numbers)
+    kind: Any = dict(generator=numbers, dtype=torch.float32, device="cpu")
+    return torch.randn(M, K, **kind), torch.randn(K, N, **kind)

@@ -6,7 +6,7 @@
 __all__ = ['read_notebook', 'setup', 'anchor', 'export_site']
 
 # %% ../../nbs/app/site.ipynb #app-site-003
-import json, re, shutil
+import json, re
 from collections.abc import Mapping
 from importlib.resources import files
 from pathlib import Path
@@ -93,6 +93,8 @@ def _fill(folder: Path, source: Path, pages: Mapping[str, str]) -> None:
     first.cells.append(nbformat.v4.new_markdown_cell("\n".join(lines)))
     nbformat.write(first, folder/"index.ipynb")
 
+_OURS = "objects.inv"    # is written first: then a run that was killed can be repeated
+
 def _made_here(names: Path) -> bool:
     return names.is_file() and b"\n# Project: matmul_course\n" in names.read_bytes()[:80]
 
@@ -107,7 +109,7 @@ def export_site(
     ValueError where a notebook cannot be read."""
     from sphinx.application import Sphinx
     if to.is_file(): raise NotADirectoryError(f"{to} is a file; give a folder for the pages")
-    if to.is_dir() and any(to.iterdir()) and not _made_here(to/"objects.inv"):
+    if to.is_dir() and any(to.iterdir()) and not _made_here(to/_OURS):
         raise FileExistsError(f"{to} holds what this command has not made; give another folder")
     with TemporaryDirectory() as tmp:
         written, made = Path(tmp)/"written", Path(tmp)/"made"
@@ -115,5 +117,6 @@ def export_site(
         _fill(written, source, pages or {})
         options = dict(json.loads(_text("conf.json")), html_static_path=[str(_PAGE)])
         Sphinx(written, None, made, Path(tmp)/"trees", "html", options, status=None).build()
-        shutil.copytree(made, to, dirs_exist_ok=True)
+        for file in sorted(filter(Path.is_file, made.rglob("*")), key=lambda f: f.name != _OURS):
+            write_whole(to/file.relative_to(made), file.read_bytes())
     return sorted(to.rglob("*.html"))

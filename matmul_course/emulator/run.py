@@ -6,7 +6,7 @@
 __all__ = ['contiguous', 'Kernel', 'as_kernel', 'report', 'on_threads', 'ready', 'launch']
 
 # %% ../../nbs/emulator/13_run.ipynb #emulator-13-run-003
-import math, os, threading
+import math, os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import suppress
@@ -16,6 +16,8 @@ from typing import Any, NoReturn
 import numba, numpy as np
 from numba import NumbaError, TypingError, typeof, types
 from numba.np.numpy_support import as_dtype
+from ..tools.native import refuse_to_run
+from ..tools.thread_pools import compiler_lock
 from .source import (
     BarrierError, RaceError, Unsupported, kernel_function, read_source)
 from .warps import APART
@@ -86,8 +88,6 @@ def _copied_apart(args, passed):
     return own, [(args[i], own[i]) for i in shared]
 
 # %% ../../nbs/emulator/13_run.ipynb #emulator-13-run-012
-_compile_lock = threading.RLock()
-
 class Kernel:
     "A function for the emulated GPU. Launch it as `kernel[grid, block](*args)`."
     __name__: str                                            # that of the function
@@ -139,7 +139,8 @@ class Kernel:
     ) -> Compiled:
         "For these types and this block shape; again if a global that the kernel reads has changed."
         key = argtypes, block, watch and watch.tag
-        with _compile_lock:
+        if numba.config.DISABLE_JIT: refuse_to_run(self.__name__)  # type: ignore
+        with compiler_lock():
             if key not in self.compiled or not self.compiled[key].fresh():
                 self.compiled[key] = compile_for(self.py_func, argtypes, block, watch, self.debug)
         return self.compiled[key]

@@ -18,8 +18,8 @@ from numba import njit, types
 from numba.np.numpy_support import as_dtype
 from ..tools.arguments import as_whole
 from matmul_course.emulator.source import (
-    BarrierError, DeviceSide, Unsupported, expression, kernel_function, read_source, read_tree,
-    swapped)
+    BarrierError, DeviceSide, Unsupported, expression, kernel_function, plain, read_source,
+    read_tree, swapped)
 from .extras import NUMERIC, VECTORS, CudaVector
 from .half import FP16
 from .warps import WARP_CALLS, take
@@ -164,12 +164,12 @@ class SimpleCuda(DeviceSide):
     unwritten = staticmethod(blank)        # Of a dtype: what memory holds before it is written
     threadfence = threadfence_block = threadfence_system = lambda self: None
     const = SimpleNamespace(array_like=lambda a: a)
-    fp16 = SimpleNamespace(**{name: f.py_func for name, f in FP16.items()})
+    fp16 = SimpleNamespace(**{name: plain(f) for name, f in FP16.items()})
     @property
     def cg(self) -> Any:
         "Raises Unsupported."
         raise Unsupported("a barrier of the grid is for launch only")
-    atomic = SimpleNamespace(**{name: f.py_func for name, f in ATOMICS.items()})
+    atomic = SimpleNamespace(**{name: plain(f) for name, f in ATOMICS.items()})
     def __init__(self, grid, block, shared):
         self.gridDim, self.blockDim = _Place(*grid), _Place(*block)
         self.dynamic, self.arrays = shared, {}
@@ -199,7 +199,7 @@ class SimpleCuda(DeviceSide):
 
 # %% ../../nbs/emulator/03_simple.ipynb #emulator-03-simple-030
 _CALLS = BLOCK_CALLS | WARP_CALLS
-_TO_ANSWER = dict(_int32=np.int32, _uint32=np.uint32, _take=take.py_func)
+_TO_ANSWER = dict(_int32=np.int32, _uint32=np.uint32, _take=plain(take))
 
 def _told(call, given, n):
     "What a call gives to each of the threads that make it, from what they gave."
