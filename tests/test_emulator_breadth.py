@@ -180,9 +180,10 @@ def test_members_of_an_enum_are_arguments():
 def test_what_a_kernel_does_not_have():
     @cuda.jit
     def kernel(o): o[cuda.grid(1)] = 1
+    with pytest.raises(Unsupported, match="link is not emulated"): cuda.jit(link=[cuda.CUSource("int f();")])
     with pytest.raises(AttributeError, match="no inspect_asm; compile_kernel"): kernel.inspect_asm()
     with pytest.raises(ValueError, match=r"launch configuration was not specified; write kernel\[grid, block"): kernel(np.zeros(1))
-    with pytest.raises(ValueError, match="ntasks: -1 should be at least 0"): kernel.forall(-1)
+    with pytest.raises(ValueError, match="ntasks: .* negative task count -1"): kernel.forall(-1)
 
 def test_a_cuda_of_another_compiler():
     "numba_cuda_mlir has a module `cuda` of its own, and types that are none of Numba's."
@@ -209,6 +210,8 @@ def test_arrays_keep_their_order_and_launch_bounds_are_kept():
     with pytest.raises(ValueError, match="ary: an array with strides"): into.copy_to_device(cuda.to_device(np.ones(8))[::2])
     with pytest.raises(Unsupported, match="negative strides"): into[::-1].copy_to_host()
     into.copy_to_device(np.ones(8)[::2])
+    with pytest.raises(Unsupported, match="ravel of strides"): into[::2].ravel()
+    assert into.reshape(2, 2).ravel().bind(stream := cuda.stream()).stream is stream
     assert into[::2].copy_to_host().tolist() == [1, 1] and [cuda.external_stream(0), cuda.legacy_default_stream()]
     @cuda.jit(launch_bounds=(4, 1))
     def kernel(x): x[cuda.grid(1)] = 1
@@ -247,7 +250,7 @@ def test_a_kernel_raises_and_asserts():
     for wrong, said in ((no_exception, "must be known when the kernel is compiled"), (unknown, r"line \d+: JoinedStr is not for kernels")):
         with pytest.raises(Unsupported, match=said): wrong[1, 1](o)
 
-def test_positions_and_sizes_are_values():
+def test_positions_and_sizes_are_values(capfd):
     @cuda.jit(device=True)
     def number(place, size): return (place.z * size.y + place.y) * size.x + place.x
     @cuda.jit
@@ -255,6 +258,13 @@ def test_positions_and_sizes_are_values():
         t = cuda.threadIdx
         cuda.syncthreads()
         o[number(t, cuda.blockDim)] = 100 * t.z + 10 * t.y + t.x
+    @cuda.jit
+    def says(x): print(cuda.threadIdx, "of", cuda.blockDim)
+    @cuda.jit
+    def vector(x): print(cuda.float32x2(1, 2))
+    says[1, (2, 1, 2)](np.zeros(1))
+    assert capfd.readouterr().out.splitlines() == [f"({x}, 0, {z}) of (2, 1, 2)" for z in range(2) for x in range(2)]
+    with pytest.raises(Unsupported, match="vector, line"): vector[1, 1](np.zeros(1))
     o = np.zeros(24)
     kernel[1, (4, 3, 2)](o)
     assert o.tolist() == [100 * z + 10 * y + x for z in range(2) for y in range(3) for x in range(4)]
@@ -279,6 +289,7 @@ def test_tensors_and_other_libraries_arrays_share_their_memory():
     assert [cuda.is_cuda_array(x) for x in (d, Foreign(d), np.zeros(4))] == [True, True, False]
     face = d[1:3].__cuda_array_interface__
     assert face["data"][0] == d.__cuda_array_interface__["data"][0] + 8 and face["strides"] is None and face["stream"] is None
+    assert d.view(np.int64).gpu_data == d.gpu_data != d[1:].gpu_data and d.device_ctypes_pointer.value == d.gpu_data.device_pointer
     assert cuda.device_array(0).__cuda_array_interface__["data"][0] == 0
     on_gpu = Foreign(SimpleNamespace(__cuda_array_interface__=dict(data=(1, False), shape=(4,))))
     for x, kind, said in ((on_gpu, Unsupported, "Foreign: its memory is on a GPU"),
@@ -319,6 +330,7 @@ def test_a_kernel_is_specialized():
     wide[1, 1](x, 3)
     assert x[0] == 3 and list(wide.overloads) == [(float64[::1], int32)]
     with pytest.raises(TypeError, match="No matching definition"): wide[1, 1](np.zeros(1, int), 3)
+    with pytest.raises(AttributeError, match="no overloads"): cuda.jit("void(f4[:])")(add_one.py_func).overloads.values()
     with pytest.raises(RuntimeError, match="already specialized"): wide.specialize(float64[::1], int32)
 
 def test_functions_of_math_that_only_a_gpu_has():

@@ -102,7 +102,11 @@ def _modf(x):
     return np.copysign(np.reciprocal(x) if np.isinf(x) else x - whole, x), whole
 
 @njit
+def _fmod(x, y): return np.fmod(x * np.float32(1), y * np.float32(1))
+
+@njit
 def _remainder(x, y):
+    x, y = x * np.float32(1), y * np.float32(1)          # an integer becomes a float64
     size, left = abs(y), np.fmod(abs(x), abs(y) + abs(y))
     if left + left > size:
         left -= size
@@ -111,7 +115,7 @@ def _remainder(x, y):
 
 # functions of Python and NumPy, each with the one that a kernel calls in its place: on a GPU,
 # Numba's `math.floor` returns a float
-INSTEAD = ((math.floor, np.floor), (math.ceil, np.ceil), (math.fmod, np.fmod),
+INSTEAD = ((math.floor, np.floor), (math.ceil, np.ceil), (math.fmod, _fmod),
            (math.modf, _modf), (math.remainder, _remainder), (math.nextafter, np.nextafter))
 
 # %% ../../nbs/emulator/02a_extras.ipynb #emulator-02a-extras-023

@@ -7,6 +7,7 @@ __all__ = ['DeviceArray', 'Stream', 'Event', 'Cuda']
 
 # %% ../../nbs/emulator/14_host.ipynb #emulator-14-host-003
 import inspect
+from ctypes import c_void_p
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext
 from functools import partial, reduce
@@ -32,8 +33,11 @@ class _HiddenArray:
     def __getattr__(self, name):
         if name in _TOLD: return getattr(self._memory, name)
         if name not in _OTHER_VIEWS: raise AttributeError(f"a device array has no {name}")
-        return lambda *args, stream=0, **options: DeviceArray(
-            getattr(self._memory, name)(*args, **options))
+        def view(*args, stream=0, **options):
+            same = getattr(self._memory, name)(*args, **options)
+            if not same.size or np.may_share_memory(same, self._memory): return DeviceArray(same)
+            raise Unsupported(f"{name} of strides {self.strides}: it would need a copy")
+        return view
     @property
     def __cuda_array_interface__(self):
         "As numba-cuda has it, for another emulated array; `emulated` keeps the memory alive."
@@ -43,14 +47,23 @@ class _HiddenArray:
     T = property(lambda self: self.transpose())
     _numba_type_ = property(lambda self: numba.typeof(self._memory))
     alloc_size = property(lambda self: int(np.ptp(np.lib.array_utils.byte_bounds(self._memory))))
-    def bind(self, stream=0): return self
+    @property
+    def gpu_data(self):
+        "The memory, which is equal to that of another view if both begin at the same address."
+        address = self.__cuda_array_interface__["data"][0]
+        return SimpleNamespace(device_pointer=address, size=self.alloc_size)
+    device_ctypes_pointer = property(lambda self: c_void_p(self.gpu_data.device_pointer))
+    def bind(self, stream=0):
+        bound = DeviceArray(self._memory)
+        bound.stream = stream
+        return bound
     def __len__(self): return len(self._memory)
     def is_c_contiguous(self): return self.flags.c_contiguous
     def is_f_contiguous(self): return self.flags.f_contiguous
     def transpose(self, axes=None):
         "A copy, as numba-cuda makes it. Unsupported unless there are two axes."
         if axes and tuple(axes) == tuple(range(self.ndim)): return self
-        if self.ndim != 2: raise Unsupported("transposing a non-2D array isn't supported")
+        if self.ndim != 2: raise Unsupported("transposing a non-2D DeviceNDArray isn't supported")
         return DeviceArray(self._memory.transpose(axes).copy(order="C"))
 
 # %% ../../nbs/emulator/14_host.ipynb #emulator-14-host-009
@@ -65,7 +78,7 @@ class DeviceArray(_HiddenArray):
     "An array in the memory of the emulated GPU, which the host sees only by copies."
     def __repr__(self): return f"<emulated device array, shape {self.shape}, {self.dtype}>"
     def __array__(self, dtype=None, copy=None):
-        if copy is False: raise ValueError("copy: the host sees a device array only by a copy")
+        if copy is False: raise ValueError("copy: `copy=False` is not what a GPU does")
         return self._memory.astype(dtype or self.dtype)
     def __getitem__(self, index):
         x = self._memory[index]
@@ -192,6 +205,9 @@ class _Ready:
         from numba.cuda import random
         states = with_cuda(random.create_xoroshiro128p_states, self)
         return SimpleNamespace(**vars(random) | dict(create_xoroshiro128p_states=states))
+    def CUSource(self, source, name=None):
+        "CUDA C, which a program may hold and nothing here compiles."
+        return SimpleNamespace(source=source, name=name)
     def reduce(self, fn):
         "A function that combines `init` and the first `size` elements, into `res[0]` if given."
         def combine(arr, size=None, res=None, init=0, stream=0):
@@ -224,7 +240,8 @@ class Cuda(DeviceSide, _Memory, _HostMemory, _Device, _Ready):
         unknown = sorted(n for n in options if n not in _JIT_OPTIONS or n == "link" and options[n])
         if unknown: raise Unsupported(f"cuda.jit: {', '.join(unknown)} is not emulated")
         bounds = np.atleast_1d(options.get("launch_bounds") or THREAD_LIMIT)
-        if len(bounds) > 3: raise ValueError(f"launch_bounds: {len(bounds)} given, 3 are possible")
+        if (n := len(bounds)) > 3:
+            raise ValueError(f"launch_bounds: Got {n} launch bounds: 3 are possible")
         debug = bool(options.get("debug"))
         make = partial(Kernel, device=device, debug=debug, most=bounds[0])
         if inspect.isfunction(plain(func_or_sig)): return make(plain(func_or_sig))

@@ -83,11 +83,12 @@ _METHODS = {"max", "min", "dot", "sort", "nonzero", "tobytes"}
 _BY_ELEMENT = {"binop", "inplace_binop", "unary", "arrayexpr"}
 
 def _is_whole(statement, kinds):
-    "Does a statement of Numba's make, copy, print or reduce a whole array?"
-    def is_array(x): return isinstance(kinds.get(getattr(x, "name", None)), types.Array)
+    "Does a statement of Numba's make, copy, print or reduce a whole array, or print a vector?"
+    def is_array(x, of=types.Array): return isinstance(kinds.get(getattr(x, "name", None)), of)
+    def is_shown(x): return is_array(x, (types.Array, CudaVector))
     value = getattr(statement, "value", None)
     if isinstance(statement, (ir.SetItem, ir.StaticSetItem)): return is_array(value)
-    if isinstance(statement, ir.Print): return any(map(is_array, statement.args))
+    if isinstance(statement, ir.Print): return any(map(is_shown, statement.args))
     if not isinstance(value, ir.Expr): return False
     made, parts = is_array(statement.target), dict(value._kws)
     if value.op == "getattr": return parts["attr"] in _METHODS and is_array(parts["value"])
@@ -95,7 +96,7 @@ def _is_whole(statement, kinds):
     callee = kinds[parts["func"].name]
     key = getattr(callee, "typing_key", None)
     is_view = isinstance(callee, types.Dispatcher) or isinstance(key, str) and key in _VIEW_METHODS
-    return made and not is_view or key is print and any(map(is_array, parts["args"]))
+    return made and not is_view or key is print and any(map(is_shown, parts["args"]))
 
 def refuse_whole_arrays(unit: Unit, blocks: dict, kinds: dict[str, types.Type]) -> None:
     "Raise Unsupported for whole arrays, in the blocks of a function as Numba reads it."

@@ -315,7 +315,13 @@ class _Calls:
         path, callee = self.path(node.func), global_value(node.func, self.env)
         if path in _METHOD_OF: return getattr(self, _METHOD_OF[path])(node, path)
         if f"{path}()" in _TEXTS: return expression(_TEXTS[f"{path}()"], node)
-        return self.device_call(node, callee) if is_jitted(callee) else self.generic_visit(node)
+        if is_jitted(callee): return self.device_call(node, callee)
+        node, place = self.generic_visit(node), "_make_vector(_dim3, "
+        if ast.unparse(node.func) == "print":                 # which takes tuples and no vectors
+            texts = [(arg, ast.unparse(arg)) for arg in node.args]
+            node.args = [expression(text.replace(place, "("), arg) if text.startswith(place)
+                         else arg for arg, text in texts]
+        return node
     def vector(self, node, path):
         return call_of("_make_vector", self.in_order([node.func, *node.args]), node)
     def grid(self, node, path):

@@ -115,8 +115,11 @@ class Kernel:
         grid, block, shared = sizes[0], sizes[1], sizes[3] if len(sizes) == 4 else 0
         checked_launch(grid, block, shared)
         return lambda *args: launch(self, grid, block, *args, shared=shared)
-    overloads = property(lambda self: {kinds: c for (kinds, *_), c in self.compiled.items()},
-                         doc="What has been compiled, by the types of the arguments.")
+    @property
+    def overloads(self) -> dict[tuple[types.Type, ...], Compiled]:
+        "What launches have compiled, by the types of the arguments."
+        if self.signatures and not self.compiled: raise AttributeError("it compiles at a launch")
+        return {kinds: compiled for (kinds, *_), compiled in self.compiled.items()}
     def specialize(self, *args: Any) -> "Kernel":
         "The kernel for these types, or for those of these values. RuntimeError if it has some."
         if self.signatures: raise RuntimeError("Dispatcher already specialized")
@@ -130,7 +133,8 @@ class Kernel:
         self, ntasks: int, tpb: int = 0, stream: Any = 0, sharedmem: int = 0,
     ) -> Callable[..., None]:
         "A 1-D launch with at least one thread per task."
-        if ntasks < 0: raise ValueError(f"ntasks: {ntasks} should be at least 0")
+        said = "Can't create ForAll with negative task count"
+        if ntasks < 0: raise ValueError(f"ntasks: {said} {ntasks}")
         if not ntasks: return lambda *args: None
         block = tpb or 128
         return self[-(-ntasks // block), block, stream, sharedmem]

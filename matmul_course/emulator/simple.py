@@ -118,9 +118,10 @@ def _checked_size(name, value, limit):
     "Three sizes from up to three. Raises ValueError for what a GPU refuses."
     given = tuple(value) if isinstance(value, (tuple, list)) else (value,)
     if not 1 <= len(given) <= 3:
-        raise ValueError(f"{name}: {value} has {len(given)} sizes; 1 to 3 are allowed")
+        raise ValueError(f"{name}: {name}dim must be a sequence of 1, 2 or 3 integers, "
+                         f"got {[*given]}")
     if not all(isinstance(n, (int, np.integer)) and not isinstance(n, bool) for n in given):
-        raise TypeError(f"{name}: {value!r} should be made of integers")
+        raise TypeError(f"{name}: {name}dim must be a sequence of integers, got {[*given]}")
     for axis, n, most in zip("xyz", given, limit):
         if not 1 <= n <= most:
             raise ValueError(f"{name}: {value} has {n} along {axis}; 1 to {most} are allowed")
