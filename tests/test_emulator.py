@@ -174,7 +174,7 @@ def test_unsupported_is_refused_by_name(line, said):
     (1, 1025, ValueError, "1025 along x"), (1, (32, 33), ValueError, "1056 threads"), (1, (1, 1, 65), ValueError, "65 along z"),
     (0, 1, ValueError, "0 along x"), ((1, 0), 1, ValueError, "0 along y"), (1, 0, ValueError, "0 along x"),
     (-1, 1, ValueError, "-1 along x"), ((1, 65536), 1, ValueError, "65536 along y"), (2**31, 1, ValueError, "along x"),
-    (1.5, 1, TypeError, "integers"), ((1, 1, 1, 1), 1, ValueError, "4 sizes"),
+    (1.5, 1, TypeError, "integers"), ((1, 1, 1, 1), 1, ValueError, "1, 2 or 3 integers"),
     (True, 1, TypeError, "integers"), (1, (2, True), TypeError, "integers"),
 ])
 def test_what_a_gpu_refuses(grid, block, error, said):
