@@ -240,7 +240,7 @@ as_many_as_fit = Exercise(
     "(`@`, `dot`, `einsum`), and no numbers may leave the tensors (`numpy`, `tolist`, `item`).",
     _rows_cases, right=[slices_of_rows, split_and_joined, by_columns_of_b],
     wrong=[row_by_row, all_at_once, last_rows_left_out, size_of_b_forgotten, one_row_too_many,
-           only_a_divisor, by_the_library, one_k_at_a_time],
+           only_a_divisor, by_the_library, one_k_at_a_time], seconds=20,
     hints=["How many products does a single row of `a` make? Then how many rows fit?",
            "`range(0, M, rows)` gives the first row of each group, and `a[i:i + rows, :, None]` "
            "the group, ready to be stretched. A slice may reach beyond the end."],

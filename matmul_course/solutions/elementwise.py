@@ -200,7 +200,7 @@ def last_left_out(a, b):
 
 # %% ../../nbs/solutions/03_elementwise.ipynb #sol-03-elementwise-014
 class Operations(TorchDispatchMode):
-    "Notes what is carried out on tensors meanwhile: (name, how many numbers came out)."
+    "Notes (name, numbers that came out) of each operation; the first loads torch's compiler."
     def __init__(self):
         super().__init__()
         self.found: list[tuple[str, int]] = []
@@ -258,7 +258,7 @@ sum_of_product = Exercise(
            one_sum_first, outside_of_tensors, last_left_out],
     hints=["Write the sum over i, j and k; take what does not depend on i out of the sum over i.",
            "`a.sum(dim=0)` has one number for each k. So has a sum of b."],
-    solution="03_elementwise.ipynb#Sum-of-a-product", ways=(Way(_multiplied_little),))
+    solution="03_elementwise.ipynb#Sum-of-a-product", ways=(Way(_multiplied_little),), seconds=20)
 
 # %% ../../nbs/solutions/03_elementwise.ipynb #sol-03-elementwise-017
 def limited_dot(a, b, limit):
