@@ -58,11 +58,10 @@ def _describe(app, what, name, thing, options, lines: list[str]) -> None:
 # %% ../../nbs/app/site.ipynb #app-site-011
 def _set_formula(self, node) -> None:
     "Write a formula as MathML: what Sphinx calls for each."
-    from docutils import nodes
+    from docutils.nodes import SkipNode, math
     from latex2mathml.converter import convert
-    display = "inline" if isinstance(node, nodes.math) else "block"
-    self.body.append(convert(node.astext(), display=display))
-    raise nodes.SkipNode
+    self.body += [convert(node.astext(), display="inline" if isinstance(node, math) else "block")]
+    raise SkipNode
 
 def setup(app: Any) -> None:
     "Add to Sphinx what this page defines; Sphinx calls it."
@@ -113,7 +112,6 @@ def export_site(
         raise FileExistsError(f"{to} holds what this command has not made; give another folder")
     with TemporaryDirectory() as tmp:
         written, made = Path(tmp)/"written", Path(tmp)/"made"
-        written.mkdir()
         _fill(written, source, pages or {})
         options = dict(json.loads(_text("conf.json")), html_static_path=[str(_PAGE)])
         Sphinx(written, None, made, Path(tmp)/"trees", "html", options, status=None).build()
