@@ -445,8 +445,9 @@ def test_half_precision_in_records_and_beside_wider_types():
         o[0], o[1], o[2], o[3] = h + np.float32(0.1), h + 1, int(h), bool(h)
         r[1].h = 0.1
         o[4] = h * np.float32(1e5)
-    r, o = np.zeros(2, [("i", np.int32), ("h", np.float16)]), np.zeros(5)
+        o[5], o[6], o[7] = math.floor(h), math.ceil(h), np.sin(h)
+    r, o = np.zeros(2, [("i", np.int32), ("h", np.float16)]), np.zeros(8)
     r[0] = 1, 3.7
     kernel[1, 1](r, o)
     h = r[0]["h"]
-    assert o.tolist() == [h + np.float32(0.1), float(h) + 1, 3, 1, h * np.float32(1e5)] and r[1]["h"] == np.float16(0.1)
+    assert o.tolist() == [h + np.float32(0.1), float(h) + 1, 3, 1, h * np.float32(1e5), 3, 4, np.sin(h)] and r[1]["h"] == np.float16(0.1)

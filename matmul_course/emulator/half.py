@@ -115,4 +115,6 @@ for _exact_function, _symbol in {operator.neg: "neg", abs: "abs", math.fabs: "ab
     _overload_one(_exact_function, FP16[f"h{_symbol}"])
 for _symbol in "sin cos log log2 log10 exp exp2 tanh sqrt trunc".split():
     _overload_one(getattr(math, _symbol), FP16[f"h{_symbol}"])
+    _overload_one(getattr(np, _symbol), FP16[f"h{_symbol}"])
+for _symbol in "floor", "ceil": _overload_one(getattr(np, _symbol), FP16[f"h{_symbol}"])
 overload(operator.pos, target="cpu")(lambda a: (lambda a: a) if a == HALF else None)
