@@ -212,6 +212,7 @@ def test_arrays_keep_their_order_and_launch_bounds_are_kept():
     into.copy_to_device(np.ones(8)[::2])
     with pytest.raises(Unsupported, match="ravel of strides"): into[::2].ravel()
     assert into.reshape(2, 2).ravel().bind(stream := cuda.stream()).stream is stream
+    assert cuda.device_array(2, stream=stream).stream is stream is cuda.to_device(np.zeros(2), stream).stream
     assert into[::2].copy_to_host().tolist() == [1, 1] and [cuda.external_stream(0), cuda.legacy_default_stream()]
     @cuda.jit(launch_bounds=(4, 1))
     def kernel(x): x[cuda.grid(1)] = 1

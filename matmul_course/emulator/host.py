@@ -140,10 +140,11 @@ class _Memory:
             to.copy_to_device(obj, stream)
             return to
         if isinstance(obj, DeviceArray): return obj
-        return DeviceArray(contiguous(np.asarray(obj), "obj").copy("K"))
+        return DeviceArray(contiguous(np.asarray(obj), "obj").copy("K")).bind(stream)
     def device_array(self, shape, dtype=np.float64, strides=None, order="C", stream=0):
         "An array that nobody has written yet: NaN where it can be."
-        return DeviceArray(np.full(shape, blank(to_dtype(dtype)), to_dtype(dtype), order))
+        new = np.full(shape, blank(to_dtype(dtype)), to_dtype(dtype), order)
+        return DeviceArray(new).bind(stream)
     def device_array_like(self, ary, stream=0):
         return DeviceArray(np.full_like(_on_host(ary), blank(np.dtype(ary.dtype))))
     def is_cuda_array(self, obj): return hasattr(obj, "__cuda_array_interface__")
