@@ -87,6 +87,7 @@ def draw_cube(
     title = f"{q**3} processes in a cube: each has a block of A, of B and of C to work on"
     places = dict(A=(q - 0.5, q, q - 0.5), B=(0, 0.5, q - 0.5), C=(q - 0.5, 0.5, 0),
                   i=(q / 2, -12 / side, 0), j=(q + 14 / side, q / 2, 0), k=(0, -18 / side, q / 2))
-    words = (text(*at(*place), name) for name, place in places.items())
+    spots = ((*at(*place), name) for name, place in places.items())
+    words = (text(x, y, name) for x, y, name in spots)
     body += group(*words) + text(16, 16, title, 12, text_anchor="start")
     return Figure(body, 620, 388, title)
