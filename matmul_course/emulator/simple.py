@@ -17,9 +17,8 @@ import numpy as np
 from numba import njit, types
 from numba.np.numpy_support import as_dtype
 from ..tools.arguments import as_whole
-from matmul_course.emulator.source import (
-    BarrierError, DeviceSide, Unsupported, expression, kernel_function, plain, read_source,
-    read_tree, swapped)
+from .source import BarrierError, DeviceSide, Unsupported, expression
+from .source import kernel_function, plain, read_source, read_tree, swapped
 from .extras import NUMERIC, VECTORS, CudaVector
 from .half import FP16
 from .warps import WARP_CALLS, take
