@@ -7,6 +7,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 os.environ["MATMUL_COURSE_PREDICTIONS"] = "off"              # no test touches what a reader's guesses have left, nor does what it starts
+os.environ["MATMUL_COURSE_TIMES"] = "unread"                 # two samples of each time: nobody reads what a lesson measures in a test
 
 def pytest_addoption(parser):
     parser.addoption("--full", action="store_true", help="the tests marked slow as well, and ten times as many drawn examples")

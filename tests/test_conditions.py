@@ -1,6 +1,6 @@
 """The lessons where things are not as on the author's machine: each in a kernel of its own, as in JupyterLab.
 
-Here one lesson meets all of them, several at once; `pytest --full` takes each lesson through each condition alone."""
+Each condition holds several things at once. Here one lesson meets them all; with `pytest --full` every lesson does."""
 import json, os, shutil, sys
 from contextlib import contextmanager
 from pathlib import Path
@@ -61,28 +61,20 @@ def paths(root): return os.pathsep.join([str(root), *filter(None, [os.environ.ge
 # ---------------------------------------------------------------- the conditions
 
 def far_from_home(root, name, tmp):
-    "A folder with a space and an accent, nothing to be written but temporary files and caches, no HOME, no network."
+    """A folder with a space and an accent, nothing to be written but temporary files and caches, no HOME, no network; one thread,
+    and warnings are errors."""
     here, caches = checkout(root, tmp/"Übung à la carte"/"le cours"), tmp/"caches"
     caches.mkdir()
     before = everything(here)
     env = dict(PYTHONPATH=os.pathsep.join([str(GUARD), paths(here)]), GUARD_WRITE=os.path.realpath(caches), GUARD_NETWORK="1", HOME=None,
                TMPDIR=str(caches), XDG_CACHE_HOME=str(caches), IPYTHONDIR=str(caches/"ipython"), MPLCONFIGDIR=str(caches/"mpl"),
                MATMUL_COURSE_CACHE=str(caches))
-    with kernel(here/"nbs", **env) as (_, client):
+    with kernel(here/"nbs", **env, **ONE_THREAD) as (_, client):
+        run(client, WARNINGS_AS_ERRORS)
         run(client, [f"try: {ask}\nexcept OSError as e: assert 'the guard' in str(e)\nelse: raise AssertionError('the guard sleeps')"
                      for ask in ("__import__('urllib.request').request.urlopen('http://192.0.2.1/', timeout=1)", "open('written', 'w')")])
         run(client, sources(here/"nbs"/name))
     assert everything(here) == before
-
-def stopped_and_run_again(root, name, tmp):
-    "In one kernel, the first time only until somebody pressed stop."
-    texts = sources(root/"nbs"/name)
-    with kernel(root/"nbs", PYTHONPATH=paths(root), IPYTHONDIR=str(tmp)) as (manager, client):
-        stopped(manager, client, texts)
-        run(client, texts)
-
-def twice(root, name, tmp):
-    with kernel(root/"nbs", PYTHONPATH=paths(root), IPYTHONDIR=str(tmp)) as (_, client): run(client, 2 * sources(root/"nbs"/name))
 
 # With an accent in the path as well, Numba's own cache fails in this locale, which knows 128 characters: it encodes paths as UTF-8.
 ASCII = dict(LC_ALL="C", PYTHONUTF8="0", PYTHONCOERCECLOCALE="0")
@@ -98,26 +90,19 @@ TWO_GIGABYTES = ["import resource; resource.setrlimit(resource.RLIMIT_DATA, (2 *
                  "try: bytearray(3 * 2**30)\nexcept MemoryError: pass\nelse: raise AssertionError('there is no limit')"]
 if sys.platform != "linux": TWO_GIGABYTES = []
 
-def run_where(root, name, tmp, first, **env):
-    "A lesson in a kernel with these variables, after these cells."
-    with kernel(root/"nbs", PYTHONPATH=paths(root), IPYTHONDIR=str(tmp), **env) as (_, client):
-        run(client, first + sources(root/"nbs"/name))
-
-def on_one_thread_in_ascii(*words): run_where(*words, [], **ASCII, **ONE_THREAD)
-def with_warnings_as_errors(*words): run_where(*words, WARNINGS_AS_ERRORS)
-def in_two_gigabytes(*words):
-    if not TWO_GIGABYTES: pytest.skip("RLIMIT_DATA counts memory on Linux only")
-    run_where(*words, TWO_GIGABYTES)
-def in_all_of_these(*words): run_where(*words, WARNINGS_AS_ERRORS + TWO_GIGABYTES, **ASCII, **ONE_THREAD)
+def stopped_and_run_twice(root, name, tmp):
+    """In one kernel, the first time only until somebody pressed stop, then twice whole; in a locale that knows 128 characters, and
+    lessons 01 to 06 and 11 in two gigabytes."""
+    texts, small = sources(root/"nbs"/name), TWO_GIGABYTES if name < "07" or name.startswith("11") else []
+    with kernel(root/"nbs", PYTHONPATH=paths(root), IPYTHONDIR=str(tmp), **ASCII) as (manager, client):
+        run(client, small)
+        stopped(manager, client, texts)
+        run(client, 2 * texts)
 
 LESSONS = [p.stem for p in lessons(ROOT)]
-AT_ONCE = {c: "11_grid" for c in (far_from_home, in_all_of_these)}
-ALONE = far_from_home, stopped_and_run_again, twice, on_one_thread_in_ascii, with_warnings_as_errors, in_two_gigabytes
-PAIRS = [*AT_ONCE.items(), *((c, n) for c in ALONE for n in LESSONS if c is not in_two_gigabytes or n < "07" or n == "11_grid")]
-PAIRS = list(dict.fromkeys(PAIRS))
 
-@pytest.mark.parametrize("condition, lesson", [
-    pytest.param(c, n, id=f"{c.__name__}-{n}", marks=[] if AT_ONCE.get(c) == n else [pytest.mark.slow]) for c, n in PAIRS])
+@pytest.mark.parametrize("condition", [far_from_home, stopped_and_run_twice], ids=lambda c: c.__name__)
+@pytest.mark.parametrize("lesson", [n if n == "11_grid" else pytest.param(n, marks=pytest.mark.slow) for n in LESSONS])
 def test_a_lesson_passes(condition, lesson, root, tmp_path): condition(root, lesson + ".ipynb", tmp_path)
 
 def test_a_lesson_that_fails_is_seen(tmp_path):

@@ -173,10 +173,10 @@ def sites(tree):
                     for new in changes(node, parent): yield parent, fieldname, index, new
 
 def survivors(ex, answer, count, every):
-    "The changes of one place that leave an answer right: of all, or of every third, the first of which its name decides."
+    "The changes of one place that leave an answer right: of all, or of every tenth, the first of which its name decides."
     fn = python_function(answer)
     for n, (was, now, tree) in enumerate(mutants(fn)):
-        if not every and (n + len(fn.__name__)) % 3: continue
+        if not every and (n + len(fn.__name__)) % 10: continue
         count("mutants")
         source, file = ast.unparse(ast.fix_missing_locations(tree)), f"<mutant {fn.__module__}.{fn.__name__} {n}>"
         changed = function_of(source, file, fn, **{name: getattr(numba, name) for name in DTYPES})
@@ -187,7 +187,7 @@ def unexplained(ex, found):
 
 @pytest.mark.parametrize("name", marked(EXERCISES, SLOW + SLOW_TO_CHANGE))
 def test_changed_answers_fail(name, count, request):
-    "A third of those of the first right answer; with --full, all of all."
+    "A tenth of those of the first right answer; with --full, all of all."
     ex, found = EXERCISES[name], []
     every = request.config.getoption("--full")
     for answer in ex.right if every else ex.right[:1]: found += survivors(ex, answer, count, every)

@@ -142,7 +142,7 @@ def test_the_command_says_in_a_sentence_that_there_is_no_card(tmp_path):
 F, D = "float32[::1]", "float64[::1]"
 
 @pytest.mark.skipif(not all(map(installed, COMPILER)), reason="the extra gpu is not installed")
-@pytest.mark.parametrize("arch", ["sm_75", "sm_90"])
+@pytest.mark.parametrize("arch", ["sm_90", pytest.param("sm_75", marks=pytest.mark.slow)])
 def test_the_compiler_leaves_the_probes_what_they_are(arch):
     "As many loads as the source makes, none of them joined, and next to nothing but multiply-adds where these are timed."
     def counts(kernel, *types): return compile_kernel(kernel, f"void({', '.join(types)})", arch).counts

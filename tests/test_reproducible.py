@@ -1,6 +1,6 @@
 """Two runs of a page show the same, times included: the second reads from the clock what the first has read.
 
-Here one page; `pytest --full` takes all of them, each in processes of its own."""
+Here one page; `pytest --full` takes all: a lesson in processes of its own, a folder's pages in the same two."""
 import getpass, json, os, re, socket, subprocess, sys
 import pytest
 from matmul_course.gpu.tiles import HAS_TRITON
@@ -18,13 +18,19 @@ def outputs(here, pages, tape):
     assert run.returncode == 0, run.stdout + run.stderr
     return [(source(c), json.dumps(c["outputs"])) for page in pages for c in cells(here/page) if c["cell_type"] == "code"]
 
-AT_ONCE = "tools/timing"
-PAGES = [p.relative_to(ROOT/"nbs").with_suffix("").as_posix() for p in notebooks(ROOT)]
+AT_ONCE = "nbs/tools/timing.ipynb"
 
-@pytest.mark.parametrize("page", [p if p == AT_ONCE else pytest.param(p, marks=pytest.mark.slow) for p in PAGES])
-def test_two_runs_show_the_same(page, root, tmp_path):
+def together():
+    "Pages that share their processes: an import of torch takes 4 s, and 80 pages of tools and solutions as much as that."
+    pages = [p.relative_to(ROOT).as_posix() for p in notebooks(ROOT)]
+    for folder in sorted({p.rpartition("/")[0] for p in pages} - {"nbs"}):
+        yield pytest.param([p for p in pages if p.startswith(folder + "/")], marks=pytest.mark.slow, id=folder)
+    yield from (pytest.param([p], marks=pytest.mark.slow, id=p) for p in pages if p.count("/") == 1)
+
+@pytest.mark.parametrize("pages", [[AT_ONCE], *together()])
+def test_two_runs_show_the_same(pages, root, tmp_path):
     here, tape = checkout(root, tmp_path/"here"), tmp_path/"tape"
-    first, second = (outputs(here, [f"nbs/{page}.ipynb"], tape) for _ in range(2))
+    first, second = (outputs(here, pages, tape) for _ in range(2))
     differ = [f"{source}\n{a}\n{b}" for (source, a), (_, b) in zip(first, second, strict=True) if a != b]
     assert not differ, "\n\n".join(differ)
 
