@@ -159,16 +159,19 @@ def _with_gradient() -> Any:
     import torch
     class Product(torch.autograd.Function):
         @staticmethod
-        def forward(ctx, product, a, b):
-            ctx.product = product
-            ctx.save_for_backward(a, b)
-            return product(a.detach(), b.detach())
+        def forward(product, a, b): return product(a.detach(), b.detach())
+
+        @staticmethod
+        def setup_context(ctx, inputs, output):          # torch.func.grad takes no other form
+            ctx.product, *ab = inputs
+            ctx.save_for_backward(*ab)
 
         @staticmethod
         def backward(ctx, *grads):
             (a, b), (c,), (_, of_a, of_b) = ctx.saved_tensors, grads, ctx.needs_input_grad
-            grad_a = ctx.product(c, b.mT) if of_a else None
-            return None, grad_a, ctx.product(a.mT, c) if of_b else None
+            product = partial(Product.apply, ctx.product)
+            grad_a = product(c, b.mT) if of_a else None
+            return None, grad_a, product(a.mT, c) if of_b else None
     return Product
 
 _UNCHECKED: WeakKeyDictionary[Any, Any] = WeakKeyDictionary() # decorated function -> its own
