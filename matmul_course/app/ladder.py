@@ -299,9 +299,10 @@ class Race(Standings):
         caption: bool = True, # Whether the machine is named below the chart
     ) -> Figure:
         "A chart with a dot for each rung, the last one highlighted; its title says who is first."
-        lead, best = self.leaders(), min(r.timing.median for r in self.results)
-        title = (f"Of {len(self.results)} rungs {' and '.join(lead)} "
-                 f"{'come' if lead[1:] else 'comes'} first, at {duration(best)}")
+        *others, last = self.leaders()
+        best = duration(min(r.timing.median for r in self.results))
+        first = f"{', '.join(others)} and {last} come first, the best" if others else f"{last} comes first,"
+        title = f"Of {len(self.results)} rungs {first} at {best}"
         times = {r.rung.name + (" (scaled)" if r.scaled else ""): r.timing for r in self.results}
         return draw_times(times, title, log=True, newest=[*times][-1],
                           note=self.caption() if caption else "")
