@@ -56,8 +56,12 @@ def edge_tile(
 ):
     "As `tile`, for as much of it as lies within c."
     total = zeros(c, literally(R), literally(V))
-    for k in range(a.shape[1]):
-        total = fma(splat_part(a, i, k, R), load_part(b, k, 0, 1, V), total)
+    if c.shape[1] - j < V * lanes(c):
+        for k in range(a.shape[1]):
+            total = fma(splat_part(a, i, k, R), load_part(b, k, 0, 1, V), total)
+    else:                       # AVX2 has no cheap load of a part
+        for k in range(a.shape[1]):
+            total = fma(splat_part(a, i, k, R), load(b, k, 0, 1, V), total)
     if more: total = add(load_part(c, i, j, R, V), total)
     store_part(c, i, j, total)
 

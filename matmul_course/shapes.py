@@ -23,7 +23,7 @@ from .tools.native import (
     ParallelKernel, cached_njit, fill_product, numba_threads)
 from .tools.simd import (
     VECTOR_BYTES, VECTOR_REGISTERS, fma, lanes, load, load_part, matrix, prefetch, splat,
-    splat_part, store_part, sum_lanes, zeros)
+    splat_part, store, store_part, sum_lanes, zeros)
 
 SUMS = 25 if VECTOR_REGISTERS == 32 else 10 # vectors that a tall product holds in registers
 
@@ -126,12 +126,17 @@ def add_row(
 ):
     "Set the row c to `a @ B`."
     c[:] = 0
+    rest = c.shape[1] // lanes(c) * lanes(c)    # where the last vector begins, if it is not whole
     for k in range(0, len(B), rows):
-        for j in range(0, c.shape[1], lanes(c)):
-            total = load_part(c, 0, j)
-            for r in range(k, min(k + rows, len(B))):
-                total = fma(splat(a, 0, r), load_part(B, r, j), total)
-            store_part(c, 0, j, total)
+        end = min(k + rows, len(B))
+        for j in range(0, rest, lanes(c)):
+            total = load(c, 0, j)
+            for r in range(k, end): total = fma(splat(a, 0, r), load(B, r, j), total)
+            store(c, 0, j, total)
+        if rest < c.shape[1]:
+            total = load_part(c, 0, rest)
+            for r in range(k, end): total = fma(splat(a, 0, r), load_part(B, r, rest), total)
+            store_part(c, 0, rest, total)
 
 @partial(ParallelKernel, uses=(registers,))
 def _row(A, B, C, parts):
