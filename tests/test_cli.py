@@ -69,6 +69,12 @@ def test_a_notebook_survives_where_its_outputs_do_not_fit(tmp_path):
     assert r.returncode == 1 and "File too large" in r.stderr, r.stdout + r.stderr
     assert (tmp_path/"a.ipynb").read_bytes() == was and [f.name for f in tmp_path.iterdir()] == ["a.ipynb"]
 
+def test_a_project_that_knows_no_flags_of_ours_is_tested_too(tmp_path):
+    notebook(tmp_path/"a.ipynb", "1")
+    paths = os.pathsep.join([str(Path(cli.__file__).parents[2]), os.environ.get("PYTHONPATH", "")])
+    r = run("nbdev_test", "a.ipynb", cwd=tmp_path, env=os.environ | {"PYTHONPATH": paths})
+    assert r.returncode == 0, r.stdout + r.stderr
+
 def test_no_notebook_is_a_failure(tmp_path):
     r = run("nbdev_test", tmp_path)
     assert r.returncode == 1 and "nothing was tested" in r.stderr

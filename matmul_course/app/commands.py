@@ -309,10 +309,10 @@ def _test_notebooks(
     "Run every notebook from top to bottom, each in a process of its own."
     from nbdev.config import get_config
     cfg = get_config()
-    known, force = cfg.tst_flags.split(), flags.split() + ["tiles"] * bool(find_spec("triton"))
+    known, force = cfg.tst_flags.split(), flags.split()
     if unknown := set(force) - set(known):
         raise ValueError(f"flags: {' '.join(unknown)} should be of {' '.join(known)}")
-    skip = [f for f in known if f not in force]
+    skip = [f for f in known if f not in [*force, *["tiles"] * bool(find_spec("triton"))]]
     counts = {f: _counts(f, skip, force) for f in _find(path or Path(cfg.nbs_path))}
     options = dict(skip_flags=skip, force_flags=force, save=save, basepath=cfg.config_path,
                    cell_timeout=cfg.cell_timeout)
