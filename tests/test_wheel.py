@@ -3,6 +3,8 @@ import os, shutil, subprocess, sys, sysconfig, tarfile, venv, zipfile
 from pathlib import Path
 import matplotlib, pytest
 
+DATA = {"filter": "data"} if hasattr(tarfile, "data_filter") else {}      # Python 3.11 has it from 3.11.4 on
+
 def call(*words, **kw):
     done = subprocess.run(list(map(str, words)), capture_output=True, text=True, **kw)
     assert done.returncode == 0, done.stdout + done.stderr
@@ -17,7 +19,7 @@ def built(root, tmp_path_factory):
     make = "import sys; from setuptools import build_meta as b; print(getattr(b, sys.argv[1])(sys.argv[2]))"
     call(sys.executable, "-c", make, "build_sdist", to, cwd=to/"source")
     sdist = next(to.glob("*.tar.gz"))
-    with tarfile.open(sdist) as tar: tar.extractall(to/"unpacked", filter="data")
+    with tarfile.open(sdist) as tar: tar.extractall(to/"unpacked", **DATA)
     call(sys.executable, "-c", make, "build_wheel", to, cwd=next((to/"unpacked").iterdir()))
     return next(to.glob("*.whl"))
 
