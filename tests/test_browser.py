@@ -130,7 +130,8 @@ def pages(tmp_path_factory):
     assert {f"{name}.html" for name in (*OPENED, *NEXT, "api", "search", "commands/race")} <= made
     return to
 
-@pytest.mark.parametrize("width, scheme", [(390, "light"), (390, "dark"), (700, "light"), (1200, "light"), (1200, "dark")])
+@pytest.mark.parametrize("width, scheme", [(390, "dark"), (1200, "light"), *(
+    pytest.param(*p, marks=pytest.mark.slow) for p in ((390, "light"), (700, "light"), (1200, "dark")))])
 def test_pages_need_no_network(pages, browser, width, scheme):
     "On a phone and on a screen, light and dark: figures drawn, formulas set, nothing wider than the page, and what is looked for is found."
     w = Watched(browser, viewport=dict(width=width, height=800), color_scheme=scheme, offline=True)

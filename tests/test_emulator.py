@@ -65,8 +65,8 @@ def tally(way, seeds, threads=fuzz.THREADS):
     with np.errstate(over="ignore"): return Counter(o for seed in seeds for o in fuzz.compare(seed, way, threads))
 
 def test_random_kernels_emitted_text(examples):
-    found, warps = tally(fuzz.interpreted, range(examples(60))), tally(fuzz.interpreted, range(examples(6)), 40)
-    assert found["equal"] > 90 and found["both diverged"] > 0 and warps["equal"] > 9
+    found, warps = tally(fuzz.interpreted, range(examples(30))), tally(fuzz.interpreted, range(examples(3)), 40)
+    assert found["equal"] > 45 and found["both diverged"] > 0 and warps["equal"] > 4
 
 @pytest.mark.parametrize("threads", [fuzz.THREADS, pytest.param(40, marks=pytest.mark.slow)])
 def test_random_kernels_compiled(threads, examples):

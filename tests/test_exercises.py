@@ -22,7 +22,8 @@ EXERCISES = dict(found())
 
 SLOW = (
     "shared_memory.mend_it", "shared_memory.turned_without_conflicts", "thread_tiles.tile_with_a_hole",
-    "thread_tiles.write_the_patch", "registers.break_the_chain", "threads.rows_in_parallel", "threads.mend_the_race")
+    "thread_tiles.write_the_patch", "registers.break_the_chain", "threads.rows_in_parallel", "threads.mend_the_race",
+    "cuda_kernel.steps_down", "coalescing.upside_down", "memory.walk_along_the_rows")
 SLOW_TO_CHANGE = "tiles.fused_layer", "tiles.mend_the_loads"            # Triton interprets each change: 20 s for one answer's
 TRITON = [name for name in EXERCISES if name in ("tiles.fused_layer", "tiles.mend_the_loads")]
 without = pytest.mark.skipif(not HAS_TRITON, reason="takes Triton, which has wheels for Linux only")

@@ -339,13 +339,13 @@ def nbdev_test(
 _PRELOADED = ["nbdev.test", "execnb.shell", "matplotlib.pyplot", "matplotlib_inline.backend_inline",
               "numba", "torch"]
 
-def _own_process(*words) -> Any:
+def _own_process(many: bool, *words) -> Any:
     """A process to come that runs a notebook, and nothing else before or after it.
 
-    On Linux it is a copy of one that has imported the large libraries."""
+    On Linux, where there are many, it is a copy of one that has imported the large libraries."""
     on_linux = sys.platform == "linux"
     context: Any = get_context("forkserver" if on_linux else "spawn")
-    if on_linux: context.set_forkserver_preload(_PRELOADED)
+    if on_linux and many: context.set_forkserver_preload(_PRELOADED)
     return context.Process(target=_run_notebook, args=words)
 
 def _run_all(counts: dict, workers: int, budget: float, options: dict) -> dict[Path, bool]:
@@ -358,7 +358,7 @@ def _run_all(counts: dict, workers: int, budget: float, options: dict) -> dict[P
         while waiting or running:
             if waiting and len(running) < workers:
                 f = waiting.pop(0)
-                process = _own_process(str(f), options)
+                process = _own_process(len(counts) > 9, str(f), options)
                 process.start()
                 running[process.sentinel] = f, process, time.perf_counter()
                 continue
