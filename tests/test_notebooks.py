@@ -66,6 +66,7 @@ def test_notebooks_are_clean(root, copy):
 def test_readme_is_made_from_the_index(root):
     text, pictures = readme(root/"nbs"/"index.ipynb")
     assert (root/"README.md").read_text(encoding="utf-8") == text, "run nbdev_prepare"
+    assert len(text.splitlines()) < 150
     assert pictures and {p.name for p in (root/"nbs"/"images").iterdir()} == set(pictures)
     for name, svg in pictures.items(): assert (root/"nbs"/"images"/name).read_text(encoding="utf-8") == svg
 
