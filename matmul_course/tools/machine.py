@@ -50,7 +50,7 @@ class Machine:
         return ", ".join(known) or "caches unknown"
 
     def peak(self, threads: int = 1, dtype: str = "float32") -> Timing:
-        """The FLOP/s of `threads` cores on numbers in the level-1 cache, two for each multiply-add.
+        """The FLOP/s of `threads` cores on numbers in registers, two for each multiply-add.
 
         It is measured once per process and then remembered. It raises TypeError or ValueError for
         a number of threads that is not a whole number from 1 on, and ValueError unless the dtype
