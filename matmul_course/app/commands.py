@@ -312,7 +312,7 @@ def _test_notebooks(
     known, force = cfg.tst_flags.split(), flags.split()
     if unknown := set(force) - set(known):
         raise ValueError(f"flags: {' '.join(unknown)} should be of {' '.join(known)}")
-    skip = [f for f in known if f not in [*force, *["tiles"] * bool(find_spec("triton"))]]
+    skip = [f for f in known if f not in force and not (f == "tiles" and find_spec("triton"))]
     counts = {f: _counts(f, skip, force) for f in _find(path or Path(cfg.nbs_path))}
     options = dict(skip_flags=skip, force_flags=force, save=save, basepath=cfg.config_path,
                    cell_timeout=cfg.cell_timeout)
@@ -335,18 +335,19 @@ def nbdev_test(
     _run_command("nbdev_test", _test_notebooks, argv, pos=["path"])
 
 # %% ../../nbs/app/commands.ipynb #app-commands-039
-# What most notebooks import: lesson 04 takes 12 s so, and 19 s if it imports torch itself.
+# What most notebooks import: lesson 04 takes 12 s so, and 19 s if it imports torch itself. A few
+# notebooks do not wait for it: one of a single cell takes 3.8 s so, and 1.2 s without.
 _PRELOADED = ["nbdev.test", "execnb.shell", "matplotlib.pyplot", "matplotlib_inline.backend_inline",
               "numba", "torch"]
 
-def _own_process(many: bool, *words) -> Any:
-    """A process to come that runs a notebook, and nothing else before or after it.
+def _processes(notebooks: int) -> Any:
+    """How to start processes that run a notebook each, and nothing else before or after it.
 
-    On Linux, where there are many, it is a copy of one that has imported the large libraries."""
+    On Linux, from ten on, they are copies of one that has imported the large libraries."""
     on_linux = sys.platform == "linux"
     context: Any = get_context("forkserver" if on_linux else "spawn")
-    if on_linux and many: context.set_forkserver_preload(_PRELOADED)
-    return context.Process(target=_run_notebook, args=words)
+    if on_linux and notebooks > 9: context.set_forkserver_preload(_PRELOADED)
+    return context
 
 def _run_all(counts: dict, workers: int, budget: float, options: dict) -> dict[Path, bool]:
     """Run the notebooks that have cells to run, some at a time, with a line for each as it ends.
@@ -354,11 +355,12 @@ def _run_all(counts: dict, workers: int, budget: float, options: dict) -> dict[P
     It returns a dictionary from the notebook to whether it passed."""
     waiting, passed = [f for f in counts if counts[f][0]], {}
     running: dict = {}
+    context = _processes(len(waiting))
     try:
         while waiting or running:
             if waiting and len(running) < workers:
                 f = waiting.pop(0)
-                process = _own_process(len(counts) > 9, str(f), options)
+                process = context.Process(target=_run_notebook, args=(str(f), options))
                 process.start()
                 running[process.sentinel] = f, process, time.perf_counter()
                 continue
