@@ -300,10 +300,10 @@ class Race(Standings):
     ) -> Figure:
         "A chart with a dot for each rung, the last one highlighted; its title says who is first."
         *others, last = self.leaders()
-        best = duration(min(r.timing.median for r in self.results))
-        first = f"{', '.join(others)} and {last} come first, the best" if others \
-            else f"{last} comes first,"
-        title = f"Of {len(self.results)} rungs {first} at {best}"
+        first = " and ".join([", ".join(others), last] if others else [last])
+        say = "come first, the best" if others else "comes first,"
+        best = min(r.timing.median for r in self.results)
+        title = f"Of {len(self.results)} rungs {first} {say} at {duration(best)}"
         times = {r.rung.name + (" (scaled)" if r.scaled else ""): r.timing for r in self.results}
         return draw_times(times, title, log=True, newest=[*times][-1],
                           note=self.caption() if caption else "")
