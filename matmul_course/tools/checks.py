@@ -169,9 +169,8 @@ def _with_gradient() -> Any:
         @staticmethod
         def backward(ctx, *grads):
             (a, b), (c,), (_, of_a, of_b) = ctx.saved_tensors, grads, ctx.needs_input_grad
-            product = partial(Product.apply, ctx.product)
-            grad_a = product(c, b.mT) if of_a else None
-            return None, grad_a, product(a.mT, c) if of_b else None
+            grad_a = Product.apply(ctx.product, c, b.mT) if of_a else None
+            return None, grad_a, Product.apply(ctx.product, a.mT, c) if of_b else None
     return Product
 
 _UNCHECKED: WeakKeyDictionary[Any, Any] = WeakKeyDictionary() # decorated function -> its own
