@@ -59,7 +59,7 @@ def edge_tile(
     if c.shape[1] - j < V * lanes(c):
         for k in range(a.shape[1]):
             total = fma(splat_part(a, i, k, R), load_part(b, k, 0, 1, V), total)
-    else:                       # AVX2 has no cheap load of a part
+    else:                       # on AVX2 a load of a part takes several times as long
         for k in range(a.shape[1]):
             total = fma(splat_part(a, i, k, R), load(b, k, 0, 1, V), total)
     if more: total = add(load_part(c, i, j, R, V), total)
