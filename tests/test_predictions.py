@@ -100,7 +100,6 @@ def score(env, code=""):
     run = subprocess.run([sys.executable, "-c", code], env={**os.environ, **env}, capture_output=True, text=True, check=True)
     return ast.literal_eval(run.stdout)
 
-@pytest.mark.slow
 def test_the_score_survives_a_restart(tmp_path):
     here = dict(MATMUL_COURSE_CACHE=str(tmp_path), MATMUL_COURSE_PREDICTIONS="")
     assert score(here, "predict('multiplications', 39_200); predict('one_row_too_many')") == {"loops": (1, 2)}

@@ -21,7 +21,7 @@ def outputs(here, pages, tape):
 AT_ONCE = "nbs/tools/timing.ipynb"
 
 def together():
-    "Pages that share their processes: an import of torch takes 4 s, and 80 pages of tools and solutions as much as that."
+    "The lessons one by one; the pages of a folder share their processes, so that torch is imported once for all of them."
     pages = [p.relative_to(ROOT).as_posix() for p in notebooks(ROOT)]
     for folder in sorted({p.rpartition("/")[0] for p in pages} - {"nbs"}):
         yield pytest.param([p for p in pages if p.startswith(folder + "/")], marks=pytest.mark.slow, id=folder)
