@@ -335,15 +335,12 @@ def nbdev_test(
     _run_command("nbdev_test", _test_notebooks, argv, pos=["path"])
 
 # %% ../../nbs/app/commands.ipynb #app-commands-039
-# What most notebooks import: lesson 04 takes 12 s so, and 19 s if it imports torch itself. A few
-# notebooks do not wait for it: one of a single cell takes 3.8 s so, and 1.2 s without.
+# Lesson 04 takes 12 s with these, and 19 if it imports torch; a page of one cell 3.8 s, and 1.2.
 _PRELOADED = ["nbdev.test", "execnb.shell", "matplotlib.pyplot", "matplotlib_inline.backend_inline",
               "numba", "torch"]
 
 def _processes(notebooks: int) -> Any:
-    """How to start processes that run a notebook each, and nothing else before or after it.
-
-    On Linux, from ten on, they are copies of one that has imported the large libraries."""
+    "How to start a process for each notebook, on Linux with large libraries if there are ten."
     on_linux = sys.platform == "linux"
     context: Any = get_context("forkserver" if on_linux else "spawn")
     if on_linux and notebooks > 9: context.set_forkserver_preload(_PRELOADED)
